@@ -235,8 +235,8 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
         return None
     from pathlib import Path
 
-    from reconciler.workflow.history import FOLDER, ensure_folder
     from reconciler.workflow.notifications import NotificationFile
+    from reconciler.workflow.records import FOLDER, ensure_folder
 
     if not project.receivers:
         raise UsageError(f"{project.path}: no receivers are configured; add one under receivers")

@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         blame=args.blame,
         parameters=parameters,
         take_over=tuple(args.take_over),
+        state=project.state,
     )
     policy = plan_policy(places, options) if args.purpose == "plan" else apply_policy(places, options)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")

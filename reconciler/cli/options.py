@@ -416,7 +416,7 @@ def global_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--pin",
         metavar="FILE",
-        help="refuse a project file whose regions, accounts, roles, endpoints, locks, receivers or outputs are not as in this one",
+        help="refuse a project file whose regions, accounts, roles, endpoints, locks, state, receivers or outputs are not as in this one",
     )
     group.add_argument(
         "--log-format",

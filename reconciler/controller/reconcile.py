@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import quote
 
 from structlog.contextvars import bound_contextvars
@@ -42,6 +41,7 @@ from reconciler.workflow.last_apply import expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
 from reconciler.workflow.outputs import outputs_of, publish, survey_after
+from reconciler.workflow.records import records_of
 from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey, combine_plans, plan_target, read_target, survey_targets
 
@@ -167,7 +167,7 @@ def _due(revision: CheckedRevision, mode: Mode, survey: Survey) -> Survey:
     if mode is not Mode.HEAL:
         return survey
     project, target = revision.project, replace(survey.target, prune=False)
-    applied = applied_specs(Path(project.root), project.stack, target.name, survey.live)
+    applied = applied_specs(records_of(project), project.stack, target.name, survey.live)
     desired = as_applied(survey.desired, survey.live, applied)
     plan = plan_target(project, target, desired, survey.live, _OPTIONS, survey.connection, {})
     return replace(survey, target=target, desired=desired, plan=replace(plan, orphans=()))
@@ -301,6 +301,7 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
 def _repeat_survey(revision: CheckedRevision, survey: Survey) -> Survey:
     """Read and plan again, with the same connection."""
     target, desired, connection = survey.target, survey.desired, survey.connection
+    records_of(revision.project).refresh(target.name)
     live = read_target(connection, desired, _OPTIONS)
     plan = plan_target(revision.project, target, desired, live, _OPTIONS, connection, {})
     return Survey(target, desired, live, plan, connection)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reconciler.drift.classify import AppliedCommit
-from reconciler.errors import ReconcilerError, SpecError
+from reconciler.errors import ReconcilerError, SpecError, os_reason
 from reconciler.git.clone import commit_of, git_output, head_commit
 from reconciler.git.committed import require_committed
 from reconciler.git.revision import Revision, checked_out
@@ -30,9 +30,9 @@ def commit_to_record(project: Project, desired: Mapping[str, DesiredState]) -> s
     """Return the checked-out commit if the spec of these targets is that of it, and ``UNKNOWN_COMMIT`` otherwise."""
     try:
         require_committed(project, desired)
-    except ReconcilerError:
+        return head_commit(Path(project.root)) or UNKNOWN_COMMIT
+    except (ReconcilerError, OSError):  # also a disk that is full
         return UNKNOWN_COMMIT
-    return head_commit(Path(project.root)) or UNKNOWN_COMMIT
 
 
 def addresses_applied(project: Project, target: str, commits: Iterable[str]) -> AppliedCommit:
@@ -62,6 +62,13 @@ def _addresses_in(project: Project, target: str, commit: str) -> frozenset[Addre
     if _COMMIT.fullmatch(commit) is None:
         return "the last apply ran with uncommitted changes, in part, or outside a git repository"
     root, name = Path(project.root), Path(project.path).name
+    try:
+        return _read_addresses(project, root, name, target, commit)
+    except OSError as error:
+        return f"commit {commit[:10]} of the last apply cannot be read: {os_reason(error)}"
+
+
+def _read_addresses(project: Project, root: Path, name: str, target: str, commit: str) -> frozenset[Address] | str:
     if head_commit(root) is None:
         return f"{project.prefix or './'} is not in a git repository with a commit"
     short = commit[:10]

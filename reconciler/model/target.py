@@ -123,6 +123,23 @@ Lock: TypeAlias = FileLock | S3Lock
 
 
 @dataclass(frozen=True, slots=True)
+class S3State:
+    """Where machines share the records of applies: objects below a prefix of a bucket in ``region``.
+
+    ``profile`` and ``role_arn`` say with whose credentials it is reached; by default, those of the process.
+    """
+
+    bucket: str
+    prefix: str
+    region: str
+    profile: str | None = None
+    role_arn: str | None = None
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One account and region that a stack is applied to.
 
@@ -241,6 +258,8 @@ class Project:
     default_stream_key: Mapping[str, object] = field(default_factory=dict)
     prefix: str = ""
     outputs: tuple[Publication, ...] = ()
+    state: S3State | None = None
+    """Where the records of applies are; ``None`` means the directory ``.ivs-reconciler`` below ``root``."""
 
     def guardrails_of(self, name: str) -> Guardrails:
         """Return the guardrails of a target: the stricter of the project's and its own."""

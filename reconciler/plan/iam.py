@@ -19,7 +19,7 @@ from reconciler.model.address import STACK, KindName
 from reconciler.model.kinds import KINDS, LISTED, SERVICES, TAG, UNTAG, Kind
 from reconciler.model.kinds.ivs import CHANNEL, IVS, RECORDING_CONFIGURATION, STREAM_KEY
 from reconciler.model.resource import DesiredState
-from reconciler.model.target import S3Lock, Sink, Store, Target
+from reconciler.model.target import S3Lock, S3State, Sink, Store, Target
 from reconciler.plan.plan import PlanOptions
 from reconciler.plan.selection import kinds_to_read
 
@@ -107,7 +107,7 @@ class PolicyOptions:
 
     ``prune``: deleting kinds that the spec does not use; ``stop_live``: ending streams; ``blame``: reading CloudTrail;
     ``parameters``: names of parameters for outputs, with placeholders;
-    ``take_over``: tagging resources of these stacks.
+    ``take_over``: tagging resources of these stacks; ``state``: records of applies in S3.
     """
 
     prune: bool = False
@@ -115,6 +115,7 @@ class PolicyOptions:
     blame: bool = False
     parameters: tuple[str, ...] = ()
     take_over: tuple[str, ...] = ()
+    state: S3State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,10 @@ def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator
     yield _allow("Read", reads, "*", regions)
     if arns := _output_arns(places, options):
         yield _allow("ReadOutputs", ["ssm:GetParameters"], arns)
+    if options.state is not None:
+        yield _allow("ReadState", ["s3:GetObject"], _state_objects(places, options))
+        # Without it, S3 answers 403 in place of 404 for an object that does not exist.
+        yield _allow("ListStateBucket", ["s3:ListBucket"], f"arn:aws:s3:::{options.state.bucket}")
     # Both are optional: without them, documented quotas are assumed, and CloudFormation's resources are not adopted.
     others = [
         "cloudformation:DescribeStackResources",
@@ -246,6 +251,8 @@ def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterato
             deletes = ["ssm:DeleteParameters", "ssm:GetParametersByPath"]
             yield _allow("DeleteOutputs", deletes, sorted({folder for arn in arns for folder in _below(arn)}))
     yield from _locks(places)
+    if objects := _state_objects(places, options):
+        yield _allow("WriteState", ["s3:PutObject"], objects)
 
 
 def _recording(places: Sequence[PolicyTarget], kinds: Sequence[object]) -> Iterator[Statement]:
@@ -316,6 +323,14 @@ def _locks(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
         "Action": ["s3:ListBucket"],
         "Resource": sorted({f"arn:aws:s3:::{lock.bucket}" for lock in locks}),
     }
+
+
+def _state_objects(places: Sequence[PolicyTarget], options: PolicyOptions) -> list[str]:
+    """Return the ARN patterns of the records of applies in S3."""
+    if options.state is None:
+        return []
+    start = f"arn:aws:s3:::{options.state.bucket}/{options.state.prefix}"
+    return sorted({f"{start}{place.desired.stack}/*" for place in places})
 
 
 def _allow(

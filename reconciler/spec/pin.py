@@ -27,13 +27,14 @@ def shared_problems(project: Project, pin: Project) -> Iterator[Problem]:
     """Yield what all targets of a project have otherwise than the pin: the stack, and receivers of notifications."""
     if project.stack != pin.stack:
         yield _problem(project, pin, ("stack",), project.stack, pin.stack)
-    if project.outputs != pin.outputs:
-        yield Problem(
-            project.prefix + Path(project.path).name,
-            "",
-            f"outputs is not as in {pin.path}",
-            "change the pin first, or use its outputs",
-        )
+    for name in ("outputs", "state"):
+        if getattr(project, name) != getattr(pin, name):
+            yield Problem(
+                project.prefix + Path(project.path).name,
+                "",
+                f"{name} is not as in {pin.path}",
+                f"change the pin first, or use its {name}",
+            )
     ours, pinned = ({receiver.name: receiver for receiver in each.receivers} for each in (project, pin))
     for name in dict.fromkeys((*ours, *pinned)):
         if ours.get(name) != pinned.get(name):

@@ -23,6 +23,7 @@ from reconciler.model.target import (
     Receiver,
     ReceiverType,
     S3Lock,
+    S3State,
     Target,
     Topic,
     seconds_of,
@@ -393,6 +394,7 @@ def _project(path: Path, prefix: str, raw: Mapping[str, Any]) -> Project:
         receivers=receivers_of(raw.get("receivers") or {}),
         prefix=prefix,
         outputs=publications_of(raw.get("outputs")),
+        state=_state(raw),
     )
 
 
@@ -414,6 +416,15 @@ def _target(name: str, raw: Mapping[str, Any], root: Path, guardrails: Mapping[s
         lock=_lock(raw.get("lock"), root),
         guardrails=_guardrails({**guardrails, **raw["guardrails"]}) if raw.get("guardrails") else None,
     )
+
+
+def _state(raw: Mapping[str, Any]) -> S3State | None:
+    found = _mapping(_mapping(raw, "state"), "s3")
+    if not found:
+        return None
+    region = found.get("region") or next(iter(raw["targets"].values()))["region"]
+    prefix = found.get("prefix") or ""
+    return S3State(found["bucket"], prefix, region, found.get("profile"), found.get("roleArn"))
 
 
 def _lock(raw: Mapping[str, Any] | None, root: Path) -> Lock | None:

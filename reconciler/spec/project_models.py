@@ -19,6 +19,7 @@ RECEIVER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 TOPIC_ARN_PATTERN = r"^arn:aws:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$"
 BUS_ARN_PATTERN = r"^arn:aws:events:[a-z0-9-]+:[0-9]{12}:event-bus/[A-Za-z0-9._/-]{1,256}$"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+STATE_PREFIX_PATTERN = r"^[A-Za-z0-9!_.*'()/-]*$"
 REGION_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
 ENDPOINT_PATTERN = r"^https?://[^\s/@?#]+/?$"
 
@@ -51,6 +52,28 @@ class LockSettings(Strict):
     file: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         None, description="Path of a lock file, relative to the project file; locks between processes of one machine."
     )
+
+
+class S3StateSettings(Strict):
+    """S3 bucket that holds the records of applies."""
+
+    bucket: Annotated[str, Field(pattern=BUCKET_PATTERN)] = Field(description="Name of the bucket.")
+    prefix: Annotated[str, Field(max_length=512, pattern=STATE_PREFIX_PATTERN)] | None = Field(
+        None, description="Start of the keys, such as `ivs/`. The stack and the target follow. Default: none."
+    )
+    region: Annotated[str, Field(pattern=REGION_PATTERN)] | None = Field(
+        None, description="Region of the bucket. Default: the region of the first target."
+    )
+    profile: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="AWS profile to take credentials from. Default: those of the environment, not of a target."
+    )
+    roleArn: Annotated[str, Field(pattern=ROLE_PATTERN)] | None = Field(None, description="ARN of the role to assume.")
+
+
+class StateSettings(Strict):
+    """Place of the records of applies."""
+
+    s3: S3StateSettings = Field(description="S3 bucket, for several machines.")
 
 
 class GuardrailSettings(Strict):
@@ -235,6 +258,11 @@ class ProjectFile(Strict):
     guardrails: GuardrailSettings | None = Field(None, description="Limits of one plan.")
     ignoreTags: list[Annotated[str, Field(min_length=1, max_length=128)]] | None = Field(
         None, description="Patterns of tag keys to leave out of comparisons; such tags are never removed."
+    )
+    state: StateSettings | None = Field(
+        None,
+        description="Place of the records of applies, by which `drift` tells what was deleted outside and what is pending. "
+        "Default: the directory .ivs-reconciler.",
     )
     receivers: dict[Annotated[str, Field(pattern=RECEIVER_PATTERN)], ReceiverSettings] | None = Field(
         None,

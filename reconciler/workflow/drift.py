@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from reconciler.drift.blame import blamed, operations_for
 from reconciler.drift.classify import AppliedCommit, classify, depends_on_record, select_findings
@@ -14,8 +13,9 @@ from reconciler.model.address import Address
 from reconciler.model.target import Project
 from reconciler.plan.guardrails import missing_from_lists
 from reconciler.plan.plan import PlanOptions
-from reconciler.workflow.history import applied_specs, complete_addresses
+from reconciler.workflow.history import applied_specs, complete_addresses, recorded_commits
 from reconciler.workflow.last_apply import expected_addresses, unfinished_apply_notes
+from reconciler.workflow.records import records_of
 from reconciler.workflow.survey import Survey
 
 _EVERYTHING = PlanOptions()
@@ -36,12 +36,12 @@ def drift_report(
     ``find_applied`` is called with the target and the commits that its resources record, if there is no other record of the last apply.
     """
     partial = bool(scope.only or scope.exclude)
-    root, name = Path(project.root), survey.target.name
-    applied = complete_addresses(root, project.stack, name, survey.live)
-    records = {} if not survey.plan.actions else applied_specs(root, project.stack, name, survey.live)
+    stored, name = records_of(project), survey.target.name
+    applied = complete_addresses(stored, project.stack, name, survey.live) if survey.plan.actions else None
+    records = {} if not survey.plan.actions else applied_specs(stored, project.stack, name, survey.live)
     commit = None
     if applied is None and find_applied is not None and depends_on_record(survey.plan):
-        commits = {resource.commit for _, resource in survey.live.claims(project.stack) if resource.commit}
+        commits = recorded_commits(survey.live, project.stack)
         commit = find_applied(name, commits) if commits else None
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records, commit=commit)
     doubts = (
@@ -61,7 +61,7 @@ def drift_report(
 
 def former_arns(project: Project, survey: Survey) -> dict[Address, str]:
     """Return the recorded ARNs that addresses had after the last apply."""
-    found = applied_specs(Path(project.root), project.stack, survey.target.name, survey.live)
+    found = applied_specs(records_of(project), project.stack, survey.target.name, survey.live)
     return {address: one.arn for address, one in found.items() if one.arn}
 
 

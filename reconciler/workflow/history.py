@@ -9,24 +9,27 @@ What a resource was applied as is used only while the resource carries the diges
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
-from reconciler.errors import AwsError, os_reason
-from reconciler.files import read_private, replace_file
+from reconciler.errors import AwsError
 from reconciler.model.address import COMMIT, MAX_TAGS_WITH_ATTEMPT, SPEC, UNKNOWN_COMMIT, Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, TAG, child_of
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.values import freeze, thaw
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
 from reconciler.plan.stale import AppliedSpec
+from reconciler.workflow.records import Records, why_unusable
 
-FOLDER = ".ivs-reconciler"
 _FORMAT = "1.0"
+_TRIES = 5
+"""How often a record is made again because another run wrote it."""
+
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a record raises that is not there, or is damaged."""
+
 _LEAVING = frozenset({Verb.DELETE, Verb.FORGET, Verb.REPLACE})
 """Actions after which a resource, as it is before, is not managed any more."""
 _ENDS = frozenset({Verb.DELETE, Verb.FORGET})
@@ -34,20 +37,48 @@ _ENDS = frozenset({Verb.DELETE, Verb.FORGET})
 
 
 def record_apply(
-    root: Path,
+    records: Records,
     stack: str,
     plan: TargetPlan,
     live: LiveState,
     result: ApplyResult | None,
     desired: DesiredState | None = None,
+    commit: str = "",
 ) -> str:
-    """Write the record after an apply; return an error message if it cannot be written, which fails no apply."""
+    """Write the record after an apply; return an error message if it cannot be written, which fails no apply.
+
+    If another run wrote it meanwhile, it is read and made again. ``commit`` is the commit that the apply recorded as a tag.
+    """
+    try:
+        for _ in range(_TRIES):
+            try:
+                before, token = records.read(plan.name)
+            except (FileNotFoundError, ValueError):
+                before, token = "", ""
+            content = _content(records, stack, plan, live, result, desired, commit)
+            text = json.dumps(content, indent=1) + "\n"
+            if text == before or records.write(plan.name, text, token):
+                return ""
+    except OSError as error:
+        return why_unusable(records.where(plan.name), error)
+    return f"{records.where(plan.name)}: other runs keep changing it"
+
+
+def _content(
+    records: Records,
+    stack: str,
+    plan: TargetPlan,
+    live: LiveState,
+    result: ApplyResult | None,
+    desired: DesiredState | None,
+    commit: str,
+) -> dict[str, object]:
     addresses = live_addresses(live, stack)
-    before = applied_specs(root, stack, plan.name, live)
+    before = applied_specs(records, stack, plan.name, live)
+    known = recorded_addresses(records, stack, plan.name, live) or frozenset()
     if desired is not None:
         # What is missing, or lost its owner tags, and was not mended is still known.
-        recorded = recorded_addresses(root, stack, plan.name, live) or frozenset()
-        addresses |= recorded & desired.resources.keys()
+        addresses |= known & desired.resources.keys()
     for outcome in result.outcomes if result else ():
         if outcome.verb in _ENDS:
             if outcome.result is Result.DONE:
@@ -57,24 +88,21 @@ def record_apply(
     addresses -= _former_addresses(result, desired)
     # For kinds that were not or could not be read, the previous record is the best available.
     unknown = live.unreadable.keys() | live.not_read
-    addresses |= {
-        address for address in recorded_addresses(root, stack, plan.name, live) or () if address.kind in unknown
-    }
-    content = {
+    addresses |= {address for address in known if address.kind in unknown}
+    return {
         "formatVersion": _FORMAT,
         "stack": stack,
         "accountId": plan.account_id,
         "region": plan.region,
+        "commit": commit or next(iter(sorted(recorded_commits(live, stack))), ""),
         "addresses": sorted(map(str, addresses)),
         "applied": _applied(before, stack, live, result, desired) if desired is not None else {},
     }
-    path = _path(root, plan.name)
-    try:
-        ensure_folder(root)
-        replace_file(path, json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        return write_error(path, error)
-    return ""
+
+
+def recorded_commits(live: LiveState, stack: str) -> set[str]:
+    """Return the commits that the stack's live resources carry: that of the last apply, or none."""
+    return {resource.commit for _, resource in live.claims(stack) if resource.commit}
 
 
 def record_commit(
@@ -84,8 +112,8 @@ def record_commit(
     desired: DesiredState,
     commit: str,
     result: ApplyResult | None = None,
-) -> str:
-    """Record the commit of an apply as a tag of a live resource; return an error message if it cannot be written, which fails no apply.
+) -> tuple[str, str]:
+    """Record the commit of an apply as a tag of a live resource; return what is recorded, if anything is, and an error message.
 
     To be called before the first step, so that an apply that is killed is recorded, and again with the result: for a first
     apply, which finds no resource, and for one that could not create everything, whose commit does not tell what exists.
@@ -121,8 +149,9 @@ def record_commit(
         try:
             calls.call(TAG, {"resourceArn": arn, "tags": {COMMIT: commit}}, KINDS[address.kind].service)
         except AwsError as error:
-            return f"{TAG} for {address}: {error}"
-    return ""
+            return "", f"{TAG} for {address}: {error}"
+    is_there = result is None and any(one.commit == commit for _, one in with_commit)
+    return (commit if holders or is_there else ""), ""
 
 
 def _former_addresses(result: ApplyResult | None, desired: DesiredState | None) -> set[Address]:
@@ -135,17 +164,24 @@ def _former_addresses(result: ApplyResult | None, desired: DesiredState | None) 
     return {old for old, new in renamed if new in done}
 
 
-def complete_addresses(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
+def complete_addresses(records: Records, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
     """Return the addresses that existed after the last apply, or ``None`` if there is no record or another apply ran since."""
-    found = recorded_addresses(root, stack, target, live)
-    return found if found is not None and live_addresses(live, stack) <= found else None
+    try:
+        content = _read(records, target, stack, live)
+        found = _addresses(content["addresses"])
+    except _UNUSABLE:
+        return None
+    commits = recorded_commits(live, stack)
+    if commits and content.get("commit", "") not in (*commits, ""):
+        return None
+    return found if live_addresses(live, stack) <= found else None
 
 
-def applied_specs(root: Path, stack: str, target: str, live: LiveState) -> dict[Address, AppliedSpec]:
+def applied_specs(records: Records, stack: str, target: str, live: LiveState) -> dict[Address, AppliedSpec]:
     """Return what the resources of a target were last applied as, as far as it is recorded; valid only for resources with the same digest."""
     found: dict[Address, AppliedSpec] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        for address, one in _read(root, target, stack, live)["applied"].items():
+    with contextlib.suppress(*_UNUSABLE):
+        for address, one in _read(records, target, stack, live)["applied"].items():
             properties = freeze(one["properties"])
             if isinstance(properties, Mapping):
                 found[Address.parse(address)] = AppliedSpec(
@@ -154,29 +190,52 @@ def applied_specs(root: Path, stack: str, target: str, live: LiveState) -> dict[
     return found
 
 
-def recorded_addresses(root: Path, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
+def recorded_addresses(records: Records, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:
     """Return the recorded addresses even if another apply ran since; ``None`` if there is no record for this stack, account and region."""
     try:
-        return frozenset(Address.parse(address) for address in _read(root, target, stack, live)["addresses"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return _addresses(_read(records, target, stack, live)["addresses"])
+    except _UNUSABLE:
         return None
 
 
-def recorded_kinds(root: Path, target: str) -> frozenset[KindName]:
+def record_problem(records: Records, target: str) -> str:
+    """Return why the record of a target is there, or may be, and cannot be used; empty if it can, or if there is none."""
+    try:
+        content = json.loads(records.read(target)[0])
+        if not isinstance(content, dict) or content.get("formatVersion") != _FORMAT:
+            raise ValueError("not a record")
+        _addresses(content["addresses"])
+        dict(content["applied"])
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return (
+            f"the record of the last apply cannot be read and is ignored: {why_unusable(records.where(target), error)}"
+        )
+    except _UNUSABLE:
+        return f"the record of the last apply, {records.where(target)}, is damaged and ignored; the next apply writes it again"
+    return ""
+
+
+def recorded_kinds(records: Records, target: str) -> frozenset[KindName]:
     """Return the kinds of which the record of a target names an address.
 
     They are found in its text: parsing the record of 5,000 channels takes 30 ms, and a kind too many costs one more list call.
     """
     try:
-        text = read_private(_path(root, target), errors="replace")
+        text, _ = records.read(target)
     except OSError:
         return frozenset()
     return frozenset(kind for kind in KindName if f'"{kind.value}/' in text)
 
 
-def _read(root: Path, target: str, stack: str, live: LiveState) -> dict[str, Any]:
-    """Return the record's content. Raises ``OSError``, ``ValueError``, ``KeyError`` or ``TypeError`` if there is none for this stack, account and region."""
-    content = json.loads(read_private(_path(root, target)))
+def _addresses(texts: Iterable[str]) -> frozenset[Address]:
+    return frozenset(map(Address.parse, texts))
+
+
+def _read(records: Records, target: str, stack: str, live: LiveState) -> dict[str, Any]:
+    """Return the record's content. Raises one of ``_UNUSABLE`` if there is none for this stack, account and region."""
+    content = json.loads(records.read(target)[0])
     if (content["formatVersion"], content["stack"], content["accountId"], content["region"]) != (
         _FORMAT,
         stack,
@@ -225,30 +284,3 @@ def _entry(applied: AppliedSpec) -> dict[str, object]:
 def live_addresses(live: LiveState, stack: str) -> set[Address]:
     """Return the addresses that the stack's live resources carry."""
     return {address for address, _ in live.claims(stack)}
-
-
-def ensure_folder(root: Path) -> None:
-    """Create the directory of records and journals, its owner's only, with a ``.gitignore``. Raises ``OSError``, also if it is a link."""
-    folder = root / FOLDER
-    if folder.is_symlink():
-        raise OSError(errno.ELOOP, "is a symbolic link", str(folder))
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with contextlib.suppress(OSError):  # another user's directory
-        folder.chmod(0o700)
-    ignore = folder / ".gitignore"
-    if ignore.is_symlink() or not ignore.exists() or not ignore.stat().st_size:
-        replace_file(ignore, "*\n", mode=0o644)
-
-
-def write_error(path: Path, error: OSError) -> str:
-    """Return why a file could not be written, such as ``.ivs-reconciler/applied-dev.json: permission denied``."""
-    return f"{FOLDER}/{path.name}: {os_reason(error)}"
-
-
-def safe_name(target: str) -> str:
-    """Return a target's name, encoded for use in a file name."""
-    return "".join(char if char.isalnum() or char in "-_" else f"%{ord(char):x}" for char in target)
-
-
-def _path(root: Path, target: str) -> Path:
-    return root / FOLDER / f"applied-{safe_name(target)}.json"

@@ -25,7 +25,7 @@ from reconciler.files import open_private, read_private
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import Result
-from reconciler.workflow.history import FOLDER, ensure_folder, safe_name, write_error
+from reconciler.workflow.records import FOLDER, ensure_folder, safe_name, why_unusable
 
 if TYPE_CHECKING:
     from reconciler.apply import Event
@@ -125,7 +125,7 @@ class Journal:
             self._record_trouble(error)
 
     def _record_trouble(self, error: OSError) -> None:
-        self.trouble = self.trouble or write_error(self._path, error)
+        self.trouble = self.trouble or why_unusable(f"{FOLDER}/{self._path.name}", error)
 
     def _flush(self, handle: int, number: int) -> None:
         """Return when the line of this number is on disk; one flush serves all threads that wait for it."""

@@ -9,8 +9,9 @@ from reconciler.model.address import ID, STACK, Address
 from reconciler.model.kinds import CHILD_KINDS, KINDS, child_of, parent_of
 from reconciler.model.target import Project
 from reconciler.plan.plan import Verb
-from reconciler.workflow.history import recorded_addresses
+from reconciler.workflow.history import record_problem, recorded_addresses
 from reconciler.workflow.journal import last_run
+from reconciler.workflow.records import records_of
 from reconciler.workflow.survey import Survey
 
 _MAX_CALLS = 8
@@ -35,7 +36,7 @@ def expected_addresses(project: Project, survey: Survey) -> frozenset[Address]:
     if not any(action.verb is Verb.CREATE for action in survey.plan.actions):
         return frozenset()
     root = Path(project.root)
-    found = recorded_addresses(root, project.stack, survey.target.name, survey.live) or frozenset()
+    found = recorded_addresses(records_of(project), project.stack, survey.target.name, survey.live) or frozenset()
     last = last_run(root, survey.target.name)
     if last is None or last.ended or last.account not in ("", survey.live.account_id):
         return found
@@ -43,21 +44,24 @@ def expected_addresses(project: Project, survey: Survey) -> frozenset[Address]:
 
 
 def unfinished_apply_notes(project: Project, survey: Survey) -> tuple[str, ...]:
-    """Return where the last apply of a target ended if it did not finish; nothing otherwise."""
+    """Return where the last apply of a target ended if it did not finish, and why its record cannot be used; nothing otherwise."""
     name = survey.target.name
+    problem = record_problem(records_of(project), name) if survey.plan.actions else ""
+    notes = (f"{name}: {problem}",) if problem else ()
     last = last_run(Path(project.root), name)
     if last is None or last.ended:
-        return ()
+        return notes
     if last.running:
         return (
+            *notes,
             f"{name}: an apply started {last.started} is still running (process {last.pid}); nothing will be created twice",
         )
     head = f"{name}: the last apply, started {last.started}, did not finish"
     if not last.in_flight:
-        return (f"{head}; no call was in flight",)
+        return (*notes, f"{head}; no call was in flight")
     calls = [_describe_call(address, operation, survey) for address, operation in list(last.in_flight)[:_MAX_CALLS]]
     more = len(last.in_flight) - len(calls)
-    return (f"{head}; in-flight calls: {'; '.join(calls)}{f'; and {more} more' if more > 0 else ''}",)
+    return (*notes, f"{head}; in-flight calls: {'; '.join(calls)}{f'; and {more} more' if more > 0 else ''}")
 
 
 def _describe_call(address: Address, operation: str, survey: Survey) -> str:

@@ -22,6 +22,7 @@ from reconciler.plan.steps import Call, call_of, calls_of, expected
 from reconciler.workflow.history import record_apply, record_commit
 from reconciler.workflow.journal import Journal, close_last_run
 from reconciler.workflow.locks import either
+from reconciler.workflow.records import records_of
 from reconciler.workflow.survey import CountedCalls, Survey
 
 FORECAST_INTERVAL = 1.0
@@ -54,13 +55,13 @@ def apply_plans(
 
     Once ``stop`` is set, in-flight calls finish and no more start; the same holds for a target once its event in ``lost`` is set (its lock was lost).
     """
-    root = Path(project.root)
+    root, records = Path(project.root), records_of(project)
     results: list[ApplyResult] = []
     for survey in surveys:
         plan = survey.plan
         if not plan.actions:
             close_last_run(root, plan.name, plan.account_id)
-            record_apply(root, project.stack, plan, survey.live, None, survey.desired)
+            record_apply(records, project.stack, plan, survey.live, None, survey.desired)
             continue
         gateway = survey.connection.gateway
         lists = CountedCalls(gateway)
@@ -77,8 +78,9 @@ def apply_plans(
             note(
                 f"{plan.name}: no journal is written ({not_opened}); if this apply dies, the next run cannot report where"
             )
-        if survey.commit and (unrecorded := record_commit(lists, plan, survey.live, survey.desired, survey.commit)):
-            note(f"{plan.name}: the commit of this apply was not recorded ({unrecorded}); {_CONSEQUENCE}")
+        commit, unrecorded = "", ""
+        if survey.commit:
+            commit, unrecorded = record_commit(lists, plan, survey.live, survey.desired, survey.commit)
         coming = calls_of(plan)
         with journal, observer.observe(plan.name, len(plan.actions)) as on_event:
             result = execute(
@@ -94,9 +96,10 @@ def apply_plans(
                 publish=survey.connection.deliver,
             )
         if survey.commit and not result.interrupted:
-            unrecorded = record_commit(lists, plan, survey.live, survey.desired, survey.commit, result)
-            if unrecorded:
-                note(f"{plan.name}: the commit of this apply was not recorded ({unrecorded}); {_CONSEQUENCE}")
+            later, failed = record_commit(lists, plan, survey.live, survey.desired, survey.commit, result)
+            commit, unrecorded = later or commit, failed or unrecorded
+        if unrecorded:
+            note(f"{plan.name}: the commit of this apply was not recorded ({unrecorded}); {_CONSEQUENCE}")
         result = replace(result, calls=result.calls + lists.count)
         observer.finished(result)
         results.append(result)
@@ -104,7 +107,7 @@ def apply_plans(
             survey.connection.rest()
         if journal.trouble and not not_opened:
             note(f"{plan.name}: the journal of this apply is incomplete ({journal.trouble})")
-        not_recorded = record_apply(root, project.stack, plan, survey.live, result, survey.desired)
+        not_recorded = record_apply(records, project.stack, plan, survey.live, result, survey.desired, commit)
         if not_recorded:
             note(f"{plan.name}: the record of this apply was not written ({not_recorded}); {_CONSEQUENCE}")
     return tuple(results)

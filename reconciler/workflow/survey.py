@@ -41,6 +41,7 @@ from reconciler.plan.selection import kinds_to_read, unmatched_globs
 from reconciler.plan.steps import Expected, reads_of
 from reconciler.workflow.history import applied_specs, live_addresses, recorded_kinds
 from reconciler.workflow.journal import last_run
+from reconciler.workflow.records import records_of
 
 _AT_ONCE_PER_CPU, _MOST_AT_ONCE = 8, 32
 """A target in sync takes a quarter of a second of waiting and 25 ms of CPU time."""
@@ -163,6 +164,7 @@ def _survey(
     every_kind: bool,
 ) -> Survey:
     """Read and plan one target. Raises ``AwsError`` and ``AdoptionError``."""
+    records_of(project).refresh(target.name)
     kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, desired, options)
     began = time.monotonic()
     arns = frozenset(given.values())
@@ -207,14 +209,14 @@ def _server_of(target: Target) -> str:
 
 def _recorded_arns(project: Project, target: Target, live: LiveState) -> dict[Address, str]:
     """Return the ARNs that the addresses of a target had after the last apply, as far as they are recorded."""
-    applied = applied_specs(Path(project.root), project.stack, target.name, live)
+    applied = applied_specs(records_of(project), project.stack, target.name, live)
     return {address: spec.arn for address, spec in applied.items() if spec.arn}
 
 
 def _needed_kinds(project: Project, target: Target, desired: DesiredState, options: PlanOptions) -> frozenset[KindName]:
     """Return the kinds that a plan of this target reads: see ``kinds_to_read``."""
     root = Path(project.root)
-    recorded = recorded_kinds(root, target.name)
+    recorded = recorded_kinds(records_of(project), target.name)
     last = last_run(root, target.name)
     if last is not None and not last.ended:
         recorded |= {address.kind for address in last.created}

@@ -27,6 +27,7 @@ from reconciler.plan.selection import kinds_to_read
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.spec.keys import read_public_key
 from reconciler.workflow.history import recorded_kinds
+from reconciler.workflow.records import records_of
 from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey, plan_target, read_target
 from tests.aws.stores import Stores
@@ -110,7 +111,7 @@ class World:
             deliver = SecretPublisher(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
         began = self.clock.now()
-        recorded = recorded_kinds(Path(self.project.root), HERE.name)
+        recorded = recorded_kinds(records_of(self.project), HERE.name)
         live = read_target(connection, spec, options, kinds=kinds_to_read(spec, options, recorded))
         return Survey(
             HERE, spec, live, plan_target(self.project, HERE, spec, live, options, connection, {}), connection, began

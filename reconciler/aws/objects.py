@@ -1,0 +1,147 @@
+"""An S3 object that several machines read and write: reads are bounded, and writes are conditional.
+
+S3 answers 412 if the condition fails and 409 during another write (API reference, ``PutObject``, ``If-None-Match`` and ``If-Match``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from reconciler.errors import AwsError
+
+_PAUSE_SECONDS = 1.0
+_MISSING = frozenset({"NoSuchKey", "404"})
+_CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+
+OpenClient = Callable[[], Any]  # botocore builds its clients at run time
+
+
+class ListedObject(NamedTuple):
+    """An object in a list: its key, its ETag, and its size in bytes."""
+
+    key: str
+    etag: str
+    size: int
+
+
+class S3Object:
+    """The object at a bucket and key. A token is its ETag; empty means that it does not exist.
+
+    ``what`` names it in messages, ``article`` what it should be, ``advice`` says what to do if it cannot be used; objects
+    of more than ``most`` bytes are refused. A call is sent up to ``tries`` times.
+    """
+
+    def __init__(
+        self,
+        open_client: OpenClient,
+        bucket: str,
+        key: str,
+        *,
+        what: str,
+        article: str,
+        advice: str,
+        most: int,
+        tries: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.where = f"{what} s3://{bucket}/{key}"
+        self._open_client = open_client
+        self._place = {"Bucket": bucket, "Key": key}
+        self._article = article
+        self._advice = advice
+        self._most = most
+        self._tries = tries
+        self._sleep = sleep
+
+    def read(self) -> tuple[bytes | None, str]:
+        """Return the content and the token; ``None`` if the object does not exist. Raises ``AwsError``."""
+        try:
+            answer = self._call("get_object", writes=False)
+        except AwsError as error:
+            if error.code in _MISSING:
+                return None, ""
+            raise
+        return self._read_body(answer["Body"]), self._etag(answer, "GetObject")
+
+    def write(self, body: bytes, token: str) -> str | None:
+        """Write if nothing has changed since the token; return the new token, or ``None`` if something has. Raises ``AwsError``."""
+        condition = {"IfMatch": token} if token else {"IfNoneMatch": "*"}
+        try:
+            answer = self._call("put_object", writes=True, Body=body, ContentType="application/json", **condition)
+        except AwsError as error:
+            if error.code in _CHANGED or error.status == 412:
+                # It may have been this write, if its first answer was lost.
+                data, written = self.read()
+                return written if data == body else None
+            if error.code in _MISSING and token:
+                return None  # deleted since it was read
+            raise
+        return self._etag(answer, "PutObject")
+
+    def _etag(self, answer: Any, operation: str) -> str:
+        """Return the ETag of an answer; without one, neither a write nor a read can be believed. Raises ``AwsError``."""
+        etag = answer.get("ETag")
+        if not etag:
+            raise AwsError(
+                f"{self.where} cannot be used: {operation} answered without an ETag; check that the endpoint is that of S3",
+                operation=operation,
+                code="UnreadableAnswer",
+            )
+        return str(etag)
+
+    def _read_body(self, body: Any) -> bytes:
+        """Return the object's content. Raises ``AwsError``, also if it is too long."""
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+        try:
+            content: bytes = body.read(self._most + 1)
+        except BOTO_ERRORS as error:
+            raise to_aws_error(error, "GetObject", writes=False) from None
+        if len(content) > self._most:
+            raise AwsError(
+                f"{self.where} is not {self._article}: it is larger than {self._most} bytes; choose another key",
+                operation="GetObject",
+                code="UnreadableAnswer",
+            )
+        return content
+
+    def _call(self, method: str, *, writes: bool, **parameters: object) -> Any:
+        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+        operation = "PutObject" if writes else "GetObject"
+        for left in reversed(range(self._tries)):
+            try:
+                return getattr(self._open_client(), method)(**self._place, **parameters)
+            except BOTO_ERRORS as error:
+                failure = to_aws_error(error, operation, writes=writes)
+            if left and failure.retryable:
+                self._sleep(_PAUSE_SECONDS)
+            else:
+                break
+        if failure.code not in _MISSING | _CHANGED:
+            failure.args = (f"{self.where} cannot be used: {failure}; {self._advice}",)
+        raise failure from None
+
+
+def list_objects(open_client: OpenClient, bucket: str, prefix: str, most: int) -> Iterator[ListedObject]:
+    """Yield up to ``most`` objects below a prefix, in the order of their keys. Raises ``AwsError``."""
+    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
+
+    found = 0
+    token: dict[str, str] = {}
+    while True:
+        try:
+            answer = open_client().list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
+        except BOTO_ERRORS as error:
+            raise to_aws_error(error, "ListObjectsV2", writes=False) from None
+        for item in answer.get("Contents", ()):
+            if found == most:
+                return
+            found += 1
+            yield ListedObject(str(item["Key"]), str(item.get("ETag", "")), int(item.get("Size", 0)))
+        following = answer.get("NextContinuationToken")
+        if not following:
+            return
+        token = {"ContinuationToken": str(following)}

@@ -1,0 +1,197 @@
+"""Records of applies in S3, as moto plays it: found by the next machine, never lost between two, and never a reason to fail."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from reconciler.model.address import Address, KindName
+from reconciler.model.target import S3State
+from reconciler.plan.decide import build_plan
+from reconciler.plan.plan import PlanOptions
+from reconciler.workflow.history import record_apply, recorded_addresses
+from reconciler.workflow.records import S3Records, safe_name
+from tests.builders import desired, live, of, wanted
+from tests.cli.support import ACCOUNT, REGION, arn_of, here, outside, rewrite, stack
+
+BUCKET = "acme-ops"
+ONE: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}}}
+NEW: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}, "three": {}}}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture
+def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give a client of the stand-in for S3, which the program finds too; it has one bucket."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    client = boto3.client("s3", region_name=REGION)
+    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    return client
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"{tmp_path.parent.name}/{safe_name(request.node.name)}/".replace("%", "-")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, prefix: str, s3: Any) -> Path:
+    """A project whose target is applied, seen from another machine: nothing local is left of it."""
+    made = stack(tmp_path / "repo", ONE, state={"s3": {"bucket": BUCKET, "prefix": prefix}})
+    apply(made)
+    return made
+
+
+def apply(folder: Path, *words: str) -> str:
+    ran = here(folder, "apply", "--auto-approve", *words)
+    assert ran.code == 0, ran.err
+    assert here(folder, "plan", "--detailed-exitcode").code == 0
+    shutil.rmtree(folder / ".ivs-reconciler", ignore_errors=True)
+    return ran.err
+
+
+def drift(folder: Path) -> tuple[int, dict[str, str], str]:
+    ran = here(folder, "drift", "--format", "json")
+    (target,) = ran.json["targets"]
+    found = {each["address"]: each["status"] for each in target["findings"] if "channel/" in each["address"]}
+    return ran.code, found, "\n".join(target["notes"])
+
+
+def key_of(prefix: str) -> str:
+    return f"{prefix}acme-live/dev/applied.json"
+
+
+def content_of(s3: Any, key: str) -> dict[str, Any]:
+    found = json.loads(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_another_machine_tells_missing_from_pending(folder: Path, s3: Any, prefix: str) -> None:
+    record = content_of(s3, key_of(prefix))
+    assert record["addresses"] == ["channel/one", "channel/two", "stream-key/two"]
+    assert "sk_" not in json.dumps(record)
+    rewrite(folder, NEW)
+    assert drift(folder) == (5, {"channel/three": "pending"}, "")
+    with outside(folder) as (ivs, _):
+        ivs.delete_channel(arn=arn_of(ivs, "one"))
+        ivs.update_channel(arn=arn_of(ivs, "two"), latencyMode="NORMAL")
+    rewrite(folder, {"channels": {"one": {}, "two": {"streamKey": {}, "authorized": True}, "three": {}}})
+    code, found, notes = drift(folder)
+    assert (code, notes) == (2, "")
+    assert found["channel/one"] == "missing"
+    assert found["channel/three"] == "pending"
+    assert 'expected "LOW", actual "NORMAL"' in here(folder, "drift").out, "what it was applied as is recorded"
+    apply(folder)
+    assert "channel/three" in content_of(s3, key_of(prefix))["addresses"]
+    before = s3.head_object(Bucket=BUCKET, Key=key_of(prefix))["LastModified"]
+    apply(folder)
+    assert s3.head_object(Bucket=BUCKET, Key=key_of(prefix))["LastModified"] == before
+
+
+def test_a_list_without_the_recorded_resources_is_refused_on_another_machine(folder: Path) -> None:
+    with outside(folder) as (ivs, _):
+        for channel in ivs.list_channels()["channels"]:
+            ivs.delete_channel(arn=channel["arn"])
+    planned = here(folder, "plan")
+    assert planned.code == 3
+    assert "AWS lists 0 of the 2 channels recorded at the last apply" in planned.err
+
+
+def test_a_damaged_record_is_reported_ignored_and_written_again(folder: Path, s3: Any, prefix: str) -> None:
+    with outside(folder) as (ivs, _):
+        ivs.delete_channel(arn=arn_of(ivs, "one"))
+    said = f"the record of the last apply, s3://{BUCKET}/{key_of(prefix)}, is damaged and ignored"
+    for body in (b"not json", b"[]", b'{"formatVersion": "1.0", "addresses": 3}', b"\xff\xfe", b"[" * 100_000):
+        s3.put_object(Bucket=BUCKET, Key=key_of(prefix), Body=body)
+        code, found, notes = drift(folder)
+        assert (code, found) == (2, {"channel/one": "missing"})
+        assert said in notes
+    assert said in apply(folder)
+    assert content_of(s3, key_of(prefix))["addresses"] == ["channel/one", "channel/two", "stream-key/two"]
+
+
+def test_a_bucket_that_cannot_be_reached_is_a_warning(tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    del s3
+    folder = stack(tmp_path / "repo", ONE, state={"s3": {"bucket": "no-such-bucket"}})
+    ran = here(folder, "apply", "--auto-approve")
+    assert ran.code == 0, ran.err
+    assert "the record s3://no-such-bucket/acme-live/dev/applied.json cannot be used" in ran.err
+    assert "drift cannot tell resources deleted outside from new ones" in ran.err
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    folder = stack(tmp_path / "other", ONE, state={"s3": {"bucket": BUCKET, "prefix": "unreachable/"}})
+    ran = here(folder, "apply", "--auto-approve")
+    assert ran.code == 0, ran.err
+    assert "was not written" in ran.err
+    rewrite(folder, NEW)
+    code, found, notes = drift(folder)
+    assert (code, found) == (2, {"channel/three": "missing"})
+    assert "the record of the last apply cannot be read and is ignored" in notes
+
+
+def test_of_two_writers_none_loses_the_record_of_the_other(s3: Any, prefix: str) -> None:
+    del s3
+    state = S3State(BUCKET, prefix, REGION)
+    mine, theirs = S3Records(state, "acme"), S3Records(state, "acme")
+    spec = desired(wanted("channel/one"), wanted("channel/two"))
+    here_now = live(of(wanted("channel/one")))
+    plan = build_plan(spec, here_now, PlanOptions(), target_name="dev")
+    with pytest.raises(FileNotFoundError):
+        mine.read(plan.name)
+    both = live(of(wanted("channel/one")), of(wanted("channel/two")))
+    assert record_apply(theirs, "acme", plan, both, None, spec) == ""
+    assert not mine.write(plan.name, "{}", "")
+    assert record_apply(mine, "acme", plan, here_now, None, spec) == ""
+    found = recorded_addresses(theirs, "acme", plan.name, here_now)
+    assert found == frozenset({Address(KindName.CHANNEL, "one"), Address(KindName.CHANNEL, "two")})
+    theirs.refresh(plan.name)
+    assert recorded_addresses(theirs, "acme", plan.name, here_now) == found
+    assert not theirs.write(plan.name, "{}", '"0"')
+
+
+def test_a_project_file_says_where_and_a_pin_fixes_it(tmp_path: Path, s3: Any) -> None:
+    del s3
+    folder = stack(tmp_path / "repo", {"channels": {}}, state={"s3": {"bucket": "acme-other"}})
+    pin = tmp_path / "pin.yaml"
+    content = yaml.safe_load((folder / "ivs-reconciler.yaml").read_text(encoding="utf-8"))
+    for pinned, code in (({"s3": {"bucket": BUCKET}}, 3), (None, 3), ({"s3": {"bucket": "acme-other"}}, 0)):
+        pin.write_text(yaml.safe_dump({**content, "state": pinned}), encoding="utf-8")
+        ran = here(folder, "plan", "--pin", str(pin))
+        assert ran.code == code, ran.err
+        assert ("state is not as in" in ran.err) == bool(code)
+    shown = here(folder, "iam-policy", "apply").json["Statement"]
+    found = {each["Sid"]: each for each in shown if "State" in each["Sid"] and "Wait" not in each["Sid"]}
+    assert found["ReadState"]["Resource"] == ["arn:aws:s3:::acme-other/acme-live/*"]
+    assert found["WriteState"]["Action"] == ["s3:PutObject"]
+    assert found["ListStateBucket"]["Resource"] == "arn:aws:s3:::acme-other"
+    wrong = {
+        "state": {"s3": {"bucket": "No_Bucket", "prefix": "a b"}},
+        "stack": "acme-live",
+        "targets": {"dev": {"region": REGION, "accountId": ACCOUNT, "sandbox": "x.db"}},
+    }
+    (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump(wrong, sort_keys=False), encoding="utf-8")
+    ran = here(folder, "validate")
+    assert ran.code == 1
+    assert "ivs-reconciler.yaml:3:" in ran.err + ran.out
