@@ -73,11 +73,8 @@ def _items(data: Mapping[str, object], operation: str, members: str) -> list[Ite
 def _check_item(item: Item, operation: str) -> str:
     """Return the ARN of a resource in a list. Raises ``AwsError`` if it has none, or tags that are no map of strings."""
     arn, tags = item.get("arn") or item.get("channelArn"), item.get("tags") or {}
-    if (
-        not isinstance(arn, str)
-        or not isinstance(tags, dict)
-        or not all(isinstance(tag, str) for tag in (*tags, *tags.values()))
-    ):
+    # The keys of a JSON object are strings.
+    if not isinstance(arn, str) or not isinstance(tags, dict) or not {*map(type, tags.values())} <= _STRING:
         raise AwsError(
             f"{operation}: the answer holds a resource without an ARN, or with unreadable tags, so the result is unknown",
             operation=operation,
@@ -87,6 +84,7 @@ def _check_item(item: Item, operation: str) -> str:
 
 
 _NONE: Mapping[str, object] = {}
+_STRING = {str}
 
 Item = Mapping[str, Any]
 """A resource in an answer."""
@@ -278,7 +276,6 @@ def _intern_values(properties: dict[str, Value]) -> dict[str, Value]:
 
 _STACK_NAME = "aws:cloudformation:stack-name"
 _LOGICAL_ID = "aws:cloudformation:logical-id"
-_NO_OUTPUTS: Mapping[str, str] = {}
 _WORKERS = 4
 _STREAMS = Pages("ListStreams", "streams", 100)
 
@@ -501,14 +498,10 @@ class _Reading:
             tags=self._shared.tags(tags),
             state=state if isinstance(state, str) else None,
             complete=complete,
-            outputs=_outputs(kind, item) if complete and kind.outputs else _NO_OUTPUTS,
+            output_texts=tuple([output.text_in(item) for output in kind.outputs.values()]) if complete else (),
             member_of=StackMember(tags[_STACK_NAME], tags.get(_LOGICAL_ID, "")) if _STACK_NAME in tags else None,
             commit=tags.get(COMMIT, ""),
         )
-
-
-def _outputs(kind: Kind, item: Item) -> dict[str, str]:
-    return {name: value for name, output in kind.outputs.items() if (value := output.of(item))}
 
 
 class _Listing:

@@ -178,7 +178,8 @@ class SecretPublisher:
         answer = self._source.call(operation, {"arns": [channel_arn]})
         found = answer.data.get(CHANNEL.members)
         items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-        url = CHANNEL.outputs["ingestUrl"].of(items[0]) if items else ""
+        output = CHANNEL.outputs["ingestUrl"]
+        url = output.value_of(output.text_in(items[0])) if items else ""
         if not url:
             raise AwsError(
                 f"{operation}: the answer contains no ingest endpoint of {channel_arn}",

@@ -148,7 +148,10 @@ def open_client(
             service,
             region_name=target.region,
             endpoint_url=endpoint_url,
-            config=_config(target, connections, read_seconds, connect_seconds),
+            config=_config(target, connections, read_seconds, connect_seconds).merge(
+                # Without it, botocore composes this header twice a request.
+                Config(user_agent=session.user_agent())
+            ),
         )
     except ValueError as error:
         raise ValueError(terminal.mask_urls(str(error))) from None

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from reconciler.diff import FieldChange
 from reconciler.errors import UsageError
@@ -182,8 +183,7 @@ _OWN = "/tags/ivs-reconciler:"
 _RECORD = f"/tags/{SPEC}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ignore:
+class Ignore(NamedTuple):
     """One rule of ``--ignore``: the addresses that match ``glob``, and the field at ``path`` or inside it."""
 
     glob: str

@@ -49,8 +49,7 @@ _NOWHERE = "/outside of the revision"
 """The target of a link that led out of the project: it does not exist, and is outside as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(NamedTuple):
     """A commit, and the name that resolved to it."""
 
     name: str

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.git.clone import git_output, git_refusal, work_tree_of
 from reconciler.spec.files import Missing
@@ -19,8 +19,7 @@ _LIST = ("ls-files", "-z", "-s", "-t")
 _SKIPPED = "S"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One entry of the index; ``path`` is relative to the project's directory."""
 
     tag: str

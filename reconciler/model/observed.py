@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import Stream, UnmanagedResource
 
 
-@dataclass(frozen=True, slots=True)
-class KindCount:
+class KindCount(NamedTuple):
     """The number of resources of a kind: of this stack and others. ``unreadable`` says why they could not be counted."""
 
     kind: KindName
@@ -19,8 +19,7 @@ class KindCount:
     unreadable: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(NamedTuple):
     """A live channel. ``address`` is ``None`` for a channel of another owner; ``name`` is its name in AWS."""
 
     stream: Stream
@@ -28,8 +27,7 @@ class Broadcast:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaCount:
+class QuotaCount(NamedTuple):
     """The use of a quota. ``applied`` says that ``limit`` is from Service Quotas instead of the documented default."""
 
     name: str
@@ -45,8 +43,7 @@ class QuotaCount:
         return 100.0 * self.used / self.limit if self.limit else 100.0
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(NamedTuple):
     """One account and region. ``live_channels`` is sorted by viewers, most first; ``None`` if unreadable."""
 
     name: str
@@ -70,8 +67,7 @@ class TargetOutputs:
     missing: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A successful call, as CloudTrail recorded it, without parameter values, which may be secret.
 
     ``at`` is a time in ISO 8601, ``who`` the principal, ``source`` the client; ``ours`` says that ivs-reconciler made the call.
@@ -92,8 +88,7 @@ class Event:
     owner: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Trail:
+class Trail(NamedTuple):
     """The events found, newest first. ``truncated`` names operations with more events; ``error`` says why the read is incomplete."""
 
     events: tuple[Event, ...] = ()

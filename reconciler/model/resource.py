@@ -19,8 +19,7 @@ from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value, as_set, freeze, thaw
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredResource:
+class DesiredResource(NamedTuple):
     """One resource of the spec.
 
     ``tags`` are complete: the spec's, the project's defaults, and our own.
@@ -74,7 +73,7 @@ class LiveResource:
 
     ``tags`` are without ``aws:`` tags and those that are never compared. ``state`` is the life-cycle state of the kinds that have one.
     ``complete`` says that every property was read; an unmanaged resource is known from its list summary alone.
-    ``outputs`` are the values of its kind's outputs, if it was read in full; they are shown and not compared.
+    ``output_texts`` are what its kind's outputs are made of, if it was read in full; they are shown and not compared.
     ``member_of`` is from CloudFormation's system tags, which may stay after the resource has left its stack.
     ``commit`` is the value of the tag that records the commit of the last apply; empty on nearly all resources.
     """
@@ -85,7 +84,7 @@ class LiveResource:
     tags: Mapping[str, str]
     state: str | None = None
     complete: bool = True
-    outputs: Mapping[str, str] = field(default_factory=dict, compare=False)
+    output_texts: tuple[str, ...] = field(default=(), compare=False)
     member_of: StackMember | None = field(default=None, compare=False)
     commit: str = field(default="", compare=False)
 
@@ -94,6 +93,12 @@ class LiveResource:
         """The name in AWS, which need not be unique."""
         name = self.properties.get("name", "")
         return name if isinstance(name, str) else ""
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The values of its kind's outputs that it has; none if it was not read in full."""
+        pairs = zip(KINDS[self.kind].outputs.items(), self.output_texts, strict=False)
+        return {name: output.value_of(text) for (name, output), text in pairs if text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,7 @@ class UnmanagedResource:
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """The active stream of a channel. ``viewers`` is -1 if the service timed out counting them (API reference, ``StreamSummary``)."""
 
     channel_arn: str
@@ -176,8 +180,7 @@ class LiveState:
                     yield Address(kind, resource.tags[ID]), resource
 
 
-@dataclass(frozen=True, slots=True)
-class StackHold:
+class StackHold(NamedTuple):
     """The CloudFormation stack that holds a resource, empty for none. ``unknown`` says why it could not be found out."""
 
     stack: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from reconciler.terminal import sanitize
 
@@ -43,8 +43,7 @@ class ReceiverType(StrEnum):
     EVENT_BRIDGE = "eventBridge"
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
+class Receiver(NamedTuple):
     """One receiver of notifications.
 
     ``url_env`` and ``secret_env`` name the environment variables that hold a webhook's URL and its key for signatures.
@@ -103,15 +102,13 @@ class OnLive(StrEnum):
     """Stop the streams of the given channels; block the changes of others."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileLock:
+class FileLock(NamedTuple):
     """A lock in a file; ``path`` is absolute. It locks between processes of one machine."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class S3Lock:
+class S3Lock(NamedTuple):
     """A lock in an S3 object. ``region`` is that of the bucket; ``None`` means the target's."""
 
     bucket: str
@@ -222,8 +219,7 @@ class OutputPlace(StrEnum):
     """The outputs of the CI job that runs: GitHub's step outputs, or a dotenv file for GitLab."""
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """A place that outputs are published to after an apply.
 
     ``name`` is the name of a parameter, the path of a file, or the path of a job's dotenv file, with placeholders.

@@ -35,8 +35,7 @@ Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
 """By address, the ARN that references resolve to: known, bound by this plan, or ``None`` if the resource will not exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rotate:
+class Rotate(NamedTuple):
     """What one run was asked for in addition to the spec: keys to rotate, a file for the value, and whether also while the channel is live."""
 
     addresses: frozenset[Address] = frozenset()
@@ -88,8 +87,7 @@ class Decision:
     deliver: tuple[Sink, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InUse:
+class InUse(NamedTuple):
     """Which channels keep using a resource, and why. ``by_others`` is true if one of them is not this stack's.
 
     ``others`` are the users if none of them is this stack's.
@@ -100,8 +98,7 @@ class InUse:
     others: tuple[LiveResource, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Treatment:
+class Treatment(NamedTuple):
     """What the rest of the plan means for a decision: how a replacement is carried out, and why it is blocked.
 
     ``lets_go`` is false for a replacement that must not delete yet.

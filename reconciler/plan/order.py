@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS, REFERENCES
@@ -23,8 +23,7 @@ Edges: TypeAlias = dict[str, set[str]]
 """By step, the steps of other actions that it waits for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What was found out about an action after it was planned: its remaining steps, why it is blocked, and warnings."""
 
     steps: tuple[Step, ...]

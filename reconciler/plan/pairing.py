@@ -8,8 +8,8 @@ Several resources claim one address after a lost create, an interrupted replacem
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from reconciler.errors import AdoptionError, Problem
 from reconciler.model.address import ID, RETIRES, STACK, Address, KindName, is_valid_id
@@ -32,8 +32,7 @@ from reconciler.plan.plan import PlanOptions, Reason
 _NO_RECORD: Mapping[Address, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(NamedTuple):
     """The live resources by owner.
 
     ``claims`` maps an address to the managed resources that claim it, in ARN order; more than one is a duplicate. Stream keys are not included.
@@ -308,8 +307,7 @@ def _arn(resource: LiveResource) -> str:
     return resource.arn
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The resource to keep, and the others with the reason to delete them. ``why`` is the last stream, if that decided."""
 
     kept: LiveResource

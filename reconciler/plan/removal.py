@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from reconciler.diff import FieldChange, compare, escape, names_of
 from reconciler.model.address import DELIVERED, ID, OWN, STACK, WAITING, Address, KindName
@@ -25,8 +26,7 @@ from reconciler.plan.replacement import is_leftover, leftover
 _ID_PATH = "/tags/" + escape(ID)
 
 
-@dataclass(frozen=True, slots=True)
-class Removals:
+class Removals(NamedTuple):
     """What is to be deleted, what would be deleted with prune, and, by ARN, what cannot be deleted because it stays in use.
 
     ``retagged`` stays, with other tags: what is forgotten, and what shares an address that was renamed. ``kept`` are the replaced resources that only other owners use.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, REFERENCES, USERS, Field
 from reconciler.model.resource import DesiredState
+from reconciler.model.values import Ref
 from reconciler.plan.order import names_replaced
 from reconciler.plan.plan import Action, PlanOptions, Verb
 
@@ -50,8 +51,8 @@ def _names_arn(desired: DesiredState, kind: KindName, field: Field) -> bool:
     return any(
         isinstance(reference, str)
         for address, resource in desired.resources.items()
-        if address.kind is kind
-        for reference in field.referred(resource.properties.get(field.name))
+        if address.kind is kind and not isinstance(value := resource.properties.get(field.name), Ref | None)
+        for reference in field.referred(value)
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from reconciler.diff import FieldChange, compare, compare_tags
 from reconciler.model.address import PROTECT, SPEC, Address, KindName
@@ -141,8 +142,7 @@ def _value_words(value: Value) -> str:
     return json.dumps(thaw(value), ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedSpec:
+class AppliedSpec(NamedTuple):
     """The spec of one resource as it was last applied. ``arn`` is empty if it was unknown; properties may hold ``Ref``s.
 
     ``ignore`` are the fields that were ignored then, so that their applied values are unknown.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from reconciler.diff import FieldChange, unescape
 from reconciler.model.address import DELIVERED, ID, MAX_TAGS_WITH_ATTEMPT, RETIRES, STACK, UNCOMPARED, WAITING, Address
@@ -224,8 +224,7 @@ def _whole(field: Field, value: Value) -> Value:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """The operation that determines the duration, how many of its calls are left, its rate per second, and how long that takes."""
 
     operation: str

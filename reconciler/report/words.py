@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -378,8 +378,7 @@ class Notice(StrEnum):
     KEYS = "Keys"
 
 
-@dataclass(frozen=True, slots=True)
-class Notable:
+class Notable(NamedTuple):
     """One group. ``also`` counts actions that belong here too but are listed in an earlier group."""
 
     notice: Notice

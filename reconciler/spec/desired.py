@@ -8,7 +8,6 @@ A problem in the project's defaults is reported once, at its place in the projec
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -228,7 +227,7 @@ def _resource_builder(
             public_key=resolved.public_key,
         )
         # The overlap is in no digest, so that changing it alone is not a pending change.
-        return replace(resource, overlap=overlap_of(entry)) if "rotation" in entry.body else resource
+        return resource._replace(overlap=overlap_of(entry)) if "rotation" in entry.body else resource
 
     return build
 

@@ -15,8 +15,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.model.address import DELIVERED, MAX_SPEC_TAGS, MAX_TAGS, ROTATION, SPEC
 from reconciler.model.resource import DesiredResource, digest_of
@@ -53,8 +52,7 @@ _CREATE_HINT = "create one with: openssl ecparam -name secp384r1 -genkey -noout 
 _EXTRACT_HINT = "use the public key instead (openssl ec -in private.pem -pubout); if the private key was ever committed, treat it as compromised"
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """A public key: normalised ``pem``, and ``fingerprint`` in the form of IVS: MD5 of the DER, 16 hex octets joined by colons."""
 
     pem: str
@@ -278,4 +276,4 @@ def with_options(
     if too_many := count_fault(user_tags, kept=MAX_TAGS - MAX_SPEC_TAGS + len(options)):
         entry.note(problems, too_many.below(("streamKey",)))
     digest = digest_of({"digest": key.digest, **options})
-    return replace(key, tags={**key.tags, SPEC: digest, **options}, digest=digest, sink=sink)
+    return key._replace(tags={**key.tags, SPEC: digest, **options}, digest=digest, sink=sink)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.model.address import Address, KindName, is_valid_id
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, parent_of
@@ -34,8 +34,7 @@ MOVED, FORGET = "moved", "forget"
 _EXAMPLE = "write kind/id, such as channel/main-stage"
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where an address is written."""
 
     source: Source

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from yaml.events import (
@@ -39,8 +39,7 @@ _CONFLICT = re.compile(rb"(?m)^(<{7}|>{7}|\|{7}) |^={7}\r?$")
 _CHECK = "check indentation, colons and quotes on this line and the one before"
 
 
-@dataclass(frozen=True, slots=True)
-class YamlProblem:
+class YamlProblem(NamedTuple):
     """A problem of the YAML itself; ``mark`` is ``None`` for the whole file."""
 
     mark: Mark | None

@@ -408,8 +408,7 @@ def renamed(spec: DesiredState) -> DesiredState:
     """Return a spec with other ids and the moves to them; names stay."""
     new = {address: Address(address.kind, f"x-{address.id}") for address in spec.resources}
     resources = {
-        new[address]: replace(
-            resource,
+        new[address]: resource._replace(
             address=new[address],
             tags={**resource.tags, ID: new[address].id},
             properties={

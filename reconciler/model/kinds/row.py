@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from reconciler.model.address import KindName
 from reconciler.model.values import Ref, Value
@@ -27,8 +28,7 @@ class Repeat(Enum):
     """The second call has its effect again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """The published rate of an operation, in calls a second, and the effect of sending it twice."""
 
     rate: float
@@ -49,8 +49,7 @@ class Service:
     operations: Mapping[str, Operation]
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """A quota with its default. ``code`` is its code in Service Quotas, if published; an ``adjustable`` quota is raised on request."""
 
     default: int
@@ -111,20 +110,23 @@ class Field:
                 yield item
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """A value of a resource that other systems need: the text at ``path`` of Get's answer, in a template. ``about`` describes it."""
 
     path: tuple[str, ...]
     about: str
     template: str = "{}"
 
-    def of(self, item: Mapping[str, object]) -> str:
-        """Return the value for a resource in an answer; empty if the answer has none."""
+    def text_in(self, item: Mapping[str, object]) -> str:
+        """Return the text of a resource in an answer; empty if the answer has none."""
         value: object = item
         for member in self.path:
-            value = value.get(member) if isinstance(value, Mapping) else None
-        return self.template.format(value) if isinstance(value, str) and value else ""
+            value = value.get(member) if isinstance(value, dict) else None
+        return value if isinstance(value, str) else ""
+
+    def value_of(self, text: str) -> str:
+        """Return the value made of that text; empty without one."""
+        return self.template.format(text) if text else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
