@@ -1,4 +1,4 @@
-"""``apply``: runs a saved plan, or plans, shows, asks for approval and runs."""
+"""``apply``: runs saved plans, or plans, shows, asks for approval and runs."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Run a saved plan; or plan, show the plan, ask for approval, and run it.",
     )
     parser.add_argument(
-        "plan_file",
+        "plan_files",
         metavar="PLANFILE",
-        nargs="?",
-        help="a plan saved with plan --out; refused if a resource of it has changed since",
+        nargs="*",
+        help="a plan saved with plan --out, or those of several shards; refused if a resource of it has changed since",
     )
     parser.add_argument(
         "--require-commit",
@@ -68,11 +68,11 @@ def run(args: argparse.Namespace) -> int:
 def _apply(args: argparse.Namespace, context: Context) -> int:
     from reconciler.errors import UsageError
 
-    if args.base and not args.plan_file:
+    if args.base and not args.plan_files:
         raise UsageError("--base needs a PLANFILE; to plan with a base, use plan --base REV --out FILE")
-    if args.require_commit and not args.plan_file:
+    if args.require_commit and not args.plan_files:
         raise UsageError("--require-commit needs a PLANFILE: it checks the commit of a saved plan")
-    if args.plan_file:
+    if args.plan_files:
         return _apply_saved(args, context)
     return _apply_fresh(args, context)
 
@@ -112,11 +112,12 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from pathlib import Path
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
-    from reconciler.errors import AdoptionError, StalePlan, UsageError
+    from reconciler.errors import AdoptionError, StalePlan
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
     from reconciler.git.revision import guarded, read_base
     from reconciler.workflow.progress import reading
+    from reconciler.workflow.reports import merge_plans
     from reconciler.workflow.saved_plans import (
         check_project,
         load_plan,
@@ -127,30 +128,17 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     )
     from reconciler.workflow.survey import survey_targets
 
-    given = [
-        flag
-        for flag, value in (
-            ("--prune", args.prune),
-            ("--adopt", args.adopt),
-            ("--adopt-file", args.adopt_file),
-            ("--adopt-with-changes", args.adopt_with_changes),
-            ("--take-over", args.take_over),
-            ("--only", args.only),
-            ("--exclude", args.exclude),
-            ("--wait-live", args.wait_live),
-            ("--stop-live", args.stop_live),
-        )
-        if value
-    ]
-    if given:
-        raise UsageError(
-            f"{' and '.join(given)} cannot change a saved plan; create a new one with plan {' '.join(given)} --out FILE"
-        )
-    path = context.directory / Path(args.plan_file)
-    plan = select_targets(load_plan(path), context.targets)
+    _refuse_plan_options(args)
+    saved = [(path, load_plan(path)) for path in (context.directory / name for name in args.plan_files)]
+    plan = select_targets(merge_plans([(str(path), one) for path, one in saved]), context.targets)
     plan = replace(plan, options=plan.options.allowing(plan_options_of(args)))
     project, targets = project_of(context)
     check_project(plan, project)
+    if context.shard:
+        here = {target.name for target in targets}
+        plan = replace(
+            plan, targets=tuple(target for target in plan.targets if target.name in here), shards=context.shard
+        )
     if args.base and plan.base is None:
         raise StalePlan(
             f"plan refused: it records no base to compare with {args.base}; run plan with --base {args.base}"
@@ -181,10 +169,34 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         moved = stale_reasons(plan, surveys)
         if moved:
             raise StalePlan.because(moved)
-        by_name = {survey.target.name: survey for survey in surveys}
-        work = [
-            replace(by_name[target.name], plan=plan_to_run(target, by_name[target.name])) for target in plan.targets
-        ]
+        by_name = {target.name: target for target in plan.targets}
+        work = [replace(survey, plan=plan_to_run(by_name[survey.target.name], survey)) for survey in surveys]
+        files = [(path, [target for target in one.targets if target.name in by_name]) for path, one in saved]
         return approve_and_run(
-            plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(path, plan)
+            plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(files)
+        )
+
+
+def _refuse_plan_options(args: argparse.Namespace) -> None:
+    """Raise ``UsageError`` for options that would change what a saved plan does."""
+    from reconciler.errors import UsageError
+
+    given = [
+        flag
+        for flag, value in (
+            ("--prune", args.prune),
+            ("--adopt", args.adopt),
+            ("--adopt-file", args.adopt_file),
+            ("--adopt-with-changes", args.adopt_with_changes),
+            ("--take-over", args.take_over),
+            ("--only", args.only),
+            ("--exclude", args.exclude),
+            ("--wait-live", args.wait_live),
+            ("--stop-live", args.stop_live),
+        )
+        if value
+    ]
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} cannot change a saved plan; create a new one with plan {' '.join(given)} --out FILE"
         )

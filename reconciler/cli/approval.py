@@ -68,7 +68,7 @@ def check_can_prompt(args: argparse.Namespace) -> None:
     if args.format == "json":
         raise PlanRefused("cannot prompt for approval: --format json. Use --auto-approve")
     if not sys.stdin.isatty():
-        saved = ", or apply a saved plan" if args.command == "apply" and not args.plan_file else ""
+        saved = ", or apply a saved plan" if args.command == "apply" and not args.plan_files else ""
         raise PlanRefused(f"cannot prompt for approval: no terminal. Use --auto-approve{saved}")
 
 

@@ -13,10 +13,10 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reconciler.git.comments import Report
     from reconciler.model.address import Address
     from reconciler.model.target import Project
     from reconciler.plan.plan import Plan
+    from reconciler.workflow.reports import Report
 
 _EPILOG = """\
 In GitHub Actions and GitLab CI only the token is needed: GITHUB_TOKEN, or GITLAB_TOKEN (an access token with the scope api).
@@ -37,7 +37,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--plan",
         metavar="FILE",
-        help="a saved plan, a drift report, or the events of an apply (--format json); default: plan now",
+        nargs="+",
+        action="extend",
+        help="a saved plan, a drift report, or the events of an apply (--format json), or those of several shards; default: plan now",
     )
     source.add_argument("--diff", metavar="BASE..HEAD", help="compare two revisions; needs no credentials")
     how = parser.add_argument_group("delivery")
@@ -147,7 +149,7 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
     """Return the report to post, and by target why an apply would be refused."""
     from dataclasses import replace
 
-    from reconciler.git.comments import Report, read_report
+    from reconciler.workflow.reports import Report, read_reports
 
     if args.diff:
         from reconciler.git.compare import compare_revisions
@@ -157,7 +159,7 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
         )
         return Report(plan.stack, plan), {}
     if args.plan:
-        report = read_report(context.directory / args.plan)
+        report = read_reports([context.directory / name for name in args.plan])
         if report.plan:
             allowed = report.plan.options.allowing(plan_options_of(args))
             report = replace(report, plan=replace(report.plan, options=allowed))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler.workflow.metrics_file import RunMetrics
     from reconciler.workflow.survey import Survey
 
+_MOST_NAMED = 20
 _DAYS, _MOST_DAYS = 7, 90
 """How far ``--blame`` looks back; CloudTrail keeps 90 days (CloudTrail user guide, event history)."""
 
@@ -47,6 +48,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     add_format(parser, "text", "json", "markdown", "html", "junit")
     add_at_once(parser)
     add_shard(parser)
+    parser.add_argument(
+        "--from",
+        metavar="FILE",
+        dest="files",
+        nargs="+",
+        action="extend",
+        help="show reports saved with --format json, such as those of all shards, as one; reads nothing else",
+    )
     parser.add_argument(
         "--ignore",
         metavar="ADDRESS:PATH",
@@ -104,6 +113,8 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     from reconciler.workflow.survey import check_globs, survey_targets
 
     context = begin(args)
+    if args.files:
+        return _saved(args, context)
     ignores = tuple(map(Ignore.parse, args.ignore))
     days = _blame_days(args)
     if args.accept:
@@ -168,9 +179,54 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     failures += [AwsError(f"{report.name}: {line}") for report in reports for line in report.unread]
     if failures:
         raise failures[0] if len(failures) == 1 else AwsError("\n".join(map(str, failures)))
+    return _exit_code(reports)
+
+
+def _exit_code(reports: Sequence[DriftReport]) -> ExitCode:
     if any(report.drifted for report in reports):
         return ExitCode.DIFFERENT
     return ExitCode.PENDING if any(report.pending for report in reports) else ExitCode.OK
+
+
+def _saved(args: argparse.Namespace, context: Context) -> int:
+    """Show saved reports as one and return the exit code that one run would have had: 1 if a target, or a shard, has no report."""
+    from reconciler.errors import AwsError
+    from reconciler.report.words import join_words
+    from reconciler.workflow.reports import read_drift_reports
+
+    others = [
+        "ignore",
+        "only",
+        "exclude",
+        "accept",
+        "prometheus",
+        "blame",
+        "blame_days",
+        "notify",
+        "link",
+        "state",
+        "shard",
+        "targets_at_once",
+    ]
+    given = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]
+    if context.targets:
+        given.append("--target")
+    if given:
+        raise UsageError(f"--from cannot be combined with {', '.join(given)}: it shows what was reported")
+    found = read_drift_reports([context.directory / name for name in args.files])
+    args.only, args.exclude = found.only, found.exclude
+    _show(args, context, found.stack, found.reports, found.failed, found.shards)
+    sys.stdout.flush()
+    lines = [f"{name}: {message}" for name, message in found.failed.items()]
+    lines += [f"{report.name}: {line}" for report in found.reports for line in report.unread]
+    if found.shards:
+        missing = found.shards.missing
+        which = f"shard{'s' if len(missing) > 1 else ''} {join_words(map(str, missing[:_MOST_NAMED]))}"
+        have, them = ("have", "their files") if len(missing) > 1 else ("has", "its file")
+        lines.append(f"{which} of {found.shards.total:,} {have} no report; pass {them} too")
+    if lines:
+        raise AwsError("\n".join(lines))
+    return _exit_code(found.reports)
 
 
 def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:

@@ -489,7 +489,7 @@ def add_at_once(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_shard(parser: argparse.ArgumentParser) -> None:
+def add_shard(parser: argparse._ActionsContainer) -> None:  # argparse has no public name for a parser or group
     """Add the option for one of several machines that run the same command."""
     parser.add_argument(
         "--shard",

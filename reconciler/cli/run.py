@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.options import Context, Subparsers, context_of
+from reconciler.cli.options import Context, Subparsers, add_shard, context_of
 from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import ExitCode, UsageError
 
@@ -72,6 +72,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("controller options")
     for name, (_, metavar, text) in _OPTIONS.items():
         group.add_argument(f"--{name}", metavar=metavar, help=text)
+    add_shard(group)
     group.add_argument(
         "--allow-host",
         metavar="NAME",
@@ -181,6 +182,8 @@ def options_of(args: argparse.Namespace, context: Context) -> Options:
         found["hosts"] = tuple(args.allow_host)
     if context.pin:
         found["pin"] = context.pin
+    if context.shard:
+        found["shard"] = context.shard
     if context.allowed_paths:
         found["allowed_paths"] = context.allowed_paths
     return with_values(
@@ -259,7 +262,7 @@ def _once(context: Context, folder: Path, options: Options) -> int:
         snapshot = controller.snapshot()
     if not done.is_set():
         raise UsageError("interrupted before every target was reconciled")
-    unknown = [name for name in context.targets if name not in snapshot.states]
+    unknown = [name for name in context.targets if name not in snapshot.states and not options.shard]
     if unknown and snapshot.repository.commit:
         raise UsageError(
             f"the project has no target {', '.join(map(repr, unknown))} at commit {snapshot.repository.commit.short}"
@@ -269,6 +272,7 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 
 def _report(snapshot: Snapshot) -> int:
     from reconciler.controller.state import RunStatus
+    from reconciler.report.words import shards_line
     from reconciler.terminal import sanitize, sanitize_lines, write_fitted
 
     repository = snapshot.repository
@@ -276,6 +280,8 @@ def _report(snapshot: Snapshot) -> int:
         write_fitted(f"{sanitize_lines(repository.message)}\n", sys.stderr)
     if repository.commit:
         write_fitted(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n", sys.stdout)
+        if snapshot.shard:
+            write_fitted(f"{shards_line(snapshot.shard, len(snapshot.states))}\n", sys.stdout)
     statuses = set()
     for name, state in snapshot.states.items():
         if state.suspended or state.last_run is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from reconciler.controller.state import Mode
 from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError
 from reconciler.git.git import scheme_of
+from reconciler.model.shards import Shards, parse_shard
 from reconciler.model.target import LIMITS, seconds_of
 from reconciler.spec.problems import KeyPath, Problems, format_path, quote, suggestion
 from reconciler.spec.yaml import load
@@ -122,6 +124,7 @@ class Options:
     """When targets may be applied; always if empty. Those of a target are used instead."""
 
     windows_of: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
+    shard: Shards | None = None
     at_once: int = 4
     keep_days: int = 30
     keep_runs: int = 5_000
@@ -147,6 +150,11 @@ def parse_mode(value: object) -> Mode:
         return Mode(str(value))
     except ValueError:
         raise ValueError(f"is not one of {', '.join(Mode)}") from None
+
+
+def parse_shard_here(value: object) -> Shards:
+    """Return a shard; ``auto`` reads the environment. Raises ``ValueError``."""
+    return parse_shard(str(value), os.environ)
 
 
 def parse_percent(value: object) -> int:
@@ -221,6 +229,7 @@ _FIELDS: Mapping[KeyPath, tuple[str, _Read]] = {
     ("jitterPercent",): ("jitter", parse_percent),
     ("mode",): ("mode", parse_mode),
     ("targetsAtOnce",): ("at_once", parse_count),
+    ("shard",): ("shard", parse_shard_here),
     ("retention", "days"): ("keep_days", parse_count),
     ("retention", "runs"): ("keep_runs", parse_count),
     ("controlTokenFile",): ("control_token_file", _text),

@@ -39,6 +39,7 @@ from reconciler.controller.store import Flags, Store, StoreError
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, ProjectRules, Source
+from reconciler.model.shards import Shards
 from reconciler.workflow.notifications import Delivery
 
 FIRST_RETRY_SECONDS = 30.0
@@ -158,6 +159,8 @@ class Settings:
     rules: ProjectRules = field(default_factory=ProjectRules)
     targets: tuple[str, ...] = ()
     """Only these targets; all if empty."""
+    shard: Shards | None = None
+    """Only the targets of this shard."""
     at_once: int = TARGETS_AT_ONCE
     allow_rewind: bool = False
     """Whether the first fetch may bring a commit that does not descend from the followed one."""
@@ -177,6 +180,7 @@ class Snapshot:
     last_step: float
     ready: bool
     now: float
+    shard: Shards | None = None
 
 
 class Controller:
@@ -253,6 +257,7 @@ class Controller:
             last_step=self._last_step,
             ready=bool(repository.fetched_at and revision and is_complete),
             now=now,
+            shard=self._settings.shard,
         )
 
     def step(self) -> float:
@@ -348,7 +353,9 @@ class Controller:
         """Use another commit from now on. Targets that it lacks are dropped; their resources are kept."""
         selected = self._settings.targets
         places = {name: Place.of(target, revision.project) for name, target in revision.project.targets.items()}
-        names = tuple(name for name in places if not selected or name in selected)
+        shard = self._settings.shard
+        of_shard = shard.of(revision.project.targets.values()) if shard else revision.project.targets.values()
+        names = tuple(target.name for target in of_shard if not selected or target.name in selected)
         # The operator just chose repository and modes. A mirror whose history was lost is no first use.
         is_first_use = not self._stack and first
         pinned = self._settings.rules.pin.targets.keys() - revision.problems if self._settings.rules.pin else ()
@@ -388,6 +395,7 @@ class Controller:
             commit=revision.commit.id,
             verified=revision.commit.verified,
             targets=len(names),
+            shard=str(shard) if shard else None,
             invalid=sorted(revision.problems),
         )
 

@@ -26,7 +26,7 @@ from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
-from reconciler.report.words import TITLES, duration, iso, seconds, time_tag
+from reconciler.report.words import TITLES, duration, iso, seconds, shards_words, time_tag
 
 SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
 """Served beside the pages: see ``status.html``."""
@@ -209,7 +209,12 @@ _PAGES.filters.update(
 
 def _render(template: str, snapshot: Snapshot, viewer: Viewer, **values: object) -> str:
     return _PAGES.get_template(template).render(
-        stack=snapshot.stack, repository=snapshot.repository, now=snapshot.now, viewer=viewer, **values
+        stack=snapshot.stack,
+        repository=snapshot.repository,
+        now=snapshot.now,
+        shard=shards_words(snapshot.shard) if snapshot.shard else "",
+        viewer=viewer,
+        **values,
     )
 
 

@@ -127,6 +127,7 @@ def open_controller(
                 _schedule(options),
                 _rules(options, config),
                 targets,
+                options.shard,
                 options.at_once,
                 options.allow_rewind,
                 options.allow_new_stack,

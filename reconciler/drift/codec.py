@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from pydantic_core import core_schema as core
 
@@ -114,11 +114,29 @@ REPORT = Format(
 )
 
 
-def read_drift(content: object) -> tuple[str, tuple[DriftReport, ...]]:
-    """Return the stack and the reports of ``drift --format json``. Raises ``FormatError``."""
+@dataclass(frozen=True, slots=True)
+class DriftReports:
+    """The reports of the targets of a run. ``failed`` are those that could not be read, and why; ``shards`` as of ``Plan``."""
+
+    stack: str
+    reports: tuple[DriftReport, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    shards: Shards | None = None
+
+
+def read_drift(content: object) -> DriftReports:
+    """Return the reports of ``drift --format json``. Raises ``FormatError``."""
     report = REPORT.read(content)
     options = report.get("options", {})
-    return report["stack"], tuple(replace(target, **options) for target in report["targets"])
+    return DriftReports(
+        report["stack"],
+        tuple(replace(target, **options) for target in report["targets"]),
+        {one["name"]: one["message"] for one in report.get("failed") or ()},
+        **options,
+        shards=report.get("shards"),
+    )
 
 
 def drift_json(

@@ -11,18 +11,14 @@ and not after the merge. Setting one needs a role in the repository: triage on G
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reconciler.apply.events import read_events
-from reconciler.drift.codec import describe_output, read_drift
 from reconciler.drift.report import DriftReport
-from reconciler.errors import PlanRefused, UsageError
-from reconciler.files import read_report as read_text
+from reconciler.errors import UsageError
 from reconciler.forge.ci import CiRun
 from reconciler.forge.client import (
     Forge,
@@ -36,38 +32,27 @@ from reconciler.forge.client import (
     targets_in,
     upsert,
 )
-from reconciler.json_format import FormatError
-from reconciler.plan.codec import from_json
 from reconciler.plan.plan import ApplyResult, Plan, PlanOptions, Result, TargetPlan
 from reconciler.report.markdown import render_results, render_targets, settings_lines
 from reconciler.report.markdown_drift import render_drift
 from reconciler.report.markdown_layout import code, prose, size
 from reconciler.report.words import (
     OVERRIDES,
+    SHARD,
     drift_counts,
     headline,
     join_words,
     origin_of,
     plural,
+    shards_words,
     summary_words,
     title_of,
 )
 from reconciler.terminal import sanitize
+from reconciler.workflow.reports import Report
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary; GitHub allows 1 MiB for a step."""
-
-_EXPECTED = "expected the output of plan --out, drift --format json or apply --format json"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The content of one file: a plan, drift reports or results of an apply."""
-
-    stack: str
-    plan: Plan | None = None
-    drift: tuple[DriftReport, ...] = ()
-    results: tuple[ApplyResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,38 +111,6 @@ class Destination:
     whole: bool = False
 
 
-def read_report(path: Path) -> Report:
-    """Return a saved plan, a drift report, or the result in the events of an apply. Raises ``UsageError``."""
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; {_EXPECTED}") from None
-    except ValueError:
-        raise UsageError(f"{path}: not a report (not text); {_EXPECTED}") from None
-    try:
-        return _parsed(text)
-    except (UsageError, PlanRefused) as error:
-        sort = describe_output(text)
-        raise type(error)(f"{path}: {f'{sort}, which cannot be posted; {_EXPECTED}' if sort else error}") from None
-    except FormatError as error:
-        raise UsageError(f"{path}: not a valid report: {error}") from None
-    except (ValueError, RecursionError):
-        raise UsageError(f"{path}: not a report (not JSON); {_EXPECTED}") from None
-
-
-def _parsed(text: str) -> Report:
-    lines = text.splitlines()
-    if lines and lines[0].startswith('{"type"'):
-        stack, results = read_events([json.loads(line) for line in lines if line.strip()])
-        return Report(stack, results=results)
-    content = json.loads(text)
-    if isinstance(content, dict) and "drifted" in content:
-        stack, reports = read_drift(content)
-        return Report(stack, drift=reports)
-    plan = from_json(content)
-    return Report(plan.stack, plan=plan)
-
-
 def comments_of(
     report: Report, names: Sequence[str], origin: Origin, *, per_target: bool
 ) -> tuple[tuple[Comment, ...], tuple[Verdict, ...]]:
@@ -185,7 +138,7 @@ def comments_of(
         verdicts = [_result_verdict(results[name]) for name in chosen]
     else:
         drifts = {drift.name: drift for drift in report.drift}
-        comments = [_of_drift(report.stack, [drifts[name] for name in group], origin) for group in groups]
+        comments = [_of_drift(report, [drifts[name] for name in group], origin) for group in groups]
         verdicts = [_drift_verdict(drifts[name]) for name in chosen]
     return tuple(comments), tuple(verdicts)
 
@@ -194,8 +147,7 @@ def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin) -> Comme
     known = origin_of(plan)
     base_name = "Compared with" if plan.of_revisions else "Base"
     facts = {"Commit": origin.head or known.get("Commit", ""), base_name: origin.base or known.get(base_name, "")}
-    if OVERRIDES in known:
-        facts[OVERRIDES] = known[OVERRIDES]
+    facts.update({name: known[name] for name in (SHARD, OVERRIDES) if name in known})
     if origin.head and plan.git_commit and plan.git_commit != origin.head:
         facts["Planned from"] = plan.git_commit
     refused: dict[str, list[str]] = {}
@@ -226,9 +178,11 @@ def _plan_verdict(plan: Plan, target: TargetPlan, origin: Origin) -> Verdict:
     return Verdict(target.name, counts, not origin.refusals.get(target.name))
 
 
-def _of_drift(stack: str, reports: Sequence[DriftReport], origin: Origin) -> Comment:
+def _of_drift(whole: Report, reports: Sequence[DriftReport], origin: Origin) -> Comment:
+    stack = whole.stack
     quiet = not any(report.drifted for report in reports)  # pending changes are not reported
-    render = partial(render_drift, *reports, artefact_url=origin.artifact_url or None, facts=_commits(origin))
+    facts = {**_commits(origin), **({SHARD: shards_words(whole.shards)} if whole.shards else {})}
+    render = partial(render_drift, *reports, artefact_url=origin.artifact_url or None, facts=facts)
     text = _below([f"## Drift of stack {code(stack)}"], render)
     # A partial report does not say that anything is resolved.
     incomplete = quiet and any(report.is_partial for report in reports)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,15 +51,28 @@ def _other_output(path: Path, text: str) -> UsageError | None:
     return UsageError(f"{path}: {sort}, not a saved plan; {shown}") if sort else None
 
 
-def mark_applied(path: Path, plan: Plan) -> None:
-    """Mark a saved plan as applied, before its first call. Raises ``StalePlan`` if it is marked already.
+def mark_applied(files: Sequence[tuple[Path, Sequence[TargetPlan]]]) -> None:
+    """Mark saved plans as applied, each with the targets that are, before the first call. Raises ``StalePlan`` if one is marked already.
 
     The mark is a file next to the plan, of which only one of two processes succeeds in creating it.
     It is a convenience: an apply also compares live state with the plan, which refuses a second run wherever the file was copied.
     """
+    marked: list[Path] = []
+    try:
+        for path, targets in files:
+            if targets and (mark := _mark(path, targets)):
+                marked.append(mark)
+    except StalePlan:
+        for mark in marked:  # nothing was applied
+            mark.unlink(missing_ok=True)
+        raise
+
+
+def _mark(path: Path, targets: Sequence[TargetPlan]) -> Path | None:
+    """Create the mark of one file and return its path; ``None`` if there can be none. Raises ``StalePlan`` if it exists."""
     mark = path.with_name(path.name + ".applied")
     content = {
-        "fingerprints": [fingerprint(target) for target in plan.targets],
+        "fingerprints": [fingerprint(target) for target in targets],
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     try:
@@ -71,15 +84,17 @@ def mark_applied(path: Path, plan: Plan) -> None:
             ) from None
         with contextlib.suppress(OSError):
             replace_file(mark, json.dumps(content))
-        return
+        return mark
     except OSError:
-        return  # a read-only directory holds no mark; live state still refuses a second run
+        return None  # a read-only directory holds no mark; live state still refuses a second run
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(content, stream)
     except OSError:
         # Nothing was applied yet, but an empty mark would mean that it was.
         mark.unlink(missing_ok=True)
+        return None
+    return mark
 
 
 def select_targets(plan: Plan, names: tuple[str, ...]) -> Plan:

@@ -107,7 +107,7 @@ def test_an_unknown_option_is_answered_by_the_verb_it_was_given_to(
 
 USAGES = [
     (("plan", "--no-such"), "ivs-reconciler plan [OPTIONS]"),
-    (("apply", "--no-such"), "ivs-reconciler apply [OPTIONS] [PLANFILE]"),
+    (("apply", "--no-such"), "ivs-reconciler apply [OPTIONS] [PLANFILE...]"),
     (("sandbox", "drift", "--no-such", "x", "y"), "ivs-reconciler sandbox drift [OPTIONS] ARN MEMBER=VALUE..."),
     (("iam-policy",), "ivs-reconciler iam-policy [OPTIONS] {plan,apply}"),
     (("--no-such",), "ivs-reconciler [OPTIONS] COMMAND"),

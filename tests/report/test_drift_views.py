@@ -201,7 +201,8 @@ def test_a_terminal_sees_no_control_character(report: DriftReport) -> None:
 @QUICK
 def test_what_json_says_is_read_back_as_it_was(report: DriftReport, stack: str) -> None:
     text = json.dumps(drift_json(stack, (report,)))
-    found, (again,) = read_drift(json.loads(text))
+    read = read_drift(json.loads(text))
+    found, (again,) = read.stack, read.reports
     assert found == stack
     assert json.loads(json.dumps(drift_json(stack, (again,)))) == {
         **json.loads(text),
