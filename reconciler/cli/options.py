@@ -506,7 +506,7 @@ def _shard(text: str) -> Shards:
     try:
         return parse_shard(text, os.environ)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def _at_least_one(text: str) -> int:

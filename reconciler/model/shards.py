@@ -95,58 +95,56 @@ VARIABLES = tuple(one.name for one in (_OURS, *_INDEXES))
 def parse_shard(text: str, environment: Mapping[str, str]) -> Shards:
     """Return the shard of ``I/N``, or of ``auto/N`` or ``auto`` with what the environment tells, which is used only then.
 
-    Raises ``ValueError`` with a text to put after the option in a message.
+    Raises ``ValueError`` with a text to put after the shard in a message.
     """
     found = _SHARD.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is not a shard; use I/N, such as 1/4, or auto/4")
+        raise ValueError("is not a shard; use I/N, such as 1/4, or auto/4")
     if found["index"] is None:
-        return _from_environment(text, found["total"], environment)
-    return _shard(text, int(found["index"]), int(found["total"]))
+        return _from_environment(found["total"], environment)
+    return _shard(int(found["index"]), int(found["total"]))
 
 
-def _shard(text: str, index: int, total: int) -> Shards:
+def _shard(index: int, total: int) -> Shards:
     if not 1 <= total <= MOST_SHARDS:
-        raise ValueError(f"{text!r} has {total:,} shards; use 1 to {MOST_SHARDS:,}")
+        raise ValueError(f"has {total:,} shards; use 1 to {MOST_SHARDS:,}")
     if index < 1:
         raise ValueError(
-            f"{text!r}: shards are numbered from 1 to {total}; "
+            f"is out of range: shards are numbered from 1 to {total}; "
             f"for a number from 0 in the environment, such as JOB_COMPLETION_INDEX, use auto/{total}"
         )
     if index > total:
-        raise ValueError(f"{text!r}: there is no shard {index} of {total}; shards are numbered from 1 to {total}")
+        raise ValueError(f"is out of range: shards are numbered from 1 to {total}")
     return Shards((index,), total)
 
 
-def _from_environment(text: str, given: str | None, environment: Mapping[str, str]) -> Shards:
+def _from_environment(given: str | None, environment: Mapping[str, str]) -> Shards:
     known = [one for one in _INDEXES if environment.get(one.name)]
     if environment.get(_OURS.name):
         known = [_OURS]
     if not known:
-        raise ValueError(f"{text!r} needs one of {', '.join(VARIABLES)} in the environment; use I/N, such as 1/4")
+        raise ValueError(f"needs one of {', '.join(VARIABLES)} in the environment; use I/N, such as 1/4")
     if len(known) > 1:
         names = " and ".join(one.name for one in known)
-        raise ValueError(f"{text!r}: {names} are set; use I/N, such as 1/4, or set {_OURS.name}")
+        raise ValueError(f"is ambiguous: {names} are set; use I/N, such as 1/4, or set {_OURS.name}")
     (variable,) = known
     stated = environment.get(variable.total)
     if given is None and not stated:
-        raise ValueError(
-            f"{text!r}: {variable.name} does not tell how many shards there are; use auto/N, such as auto/4"
-        )
+        raise ValueError(f"is no number of shards, and {variable.name} comes without one; use auto/N, such as auto/4")
     total = _number(variable.total, environment) if stated else int(given or 0)
     if given is not None and int(given) != total:
-        raise ValueError(f"{text!r}: {variable.total} is {total}; use auto, or the same number")
+        raise ValueError(f"differs from {variable.total}, which is {total}; use auto, or the same number")
     index = _number(variable.name, environment) - variable.first + 1
     if total and not 1 <= index <= total:
         last = total + variable.first - 1
         raise ValueError(
-            f"{text!r}: {variable.name} is {environment[variable.name]}; of {total} it is from {variable.first} to {last}"
+            f"does not fit {variable.name}, which is {environment[variable.name]}; of {total} it is from {variable.first} to {last}"
         )
-    return _shard(text, index, total)
+    return _shard(index, total)
 
 
 def _number(name: str, environment: Mapping[str, str]) -> int:
     value = environment[name]
     if not re.fullmatch("[0-9]{1,6}", value):
-        raise ValueError(f"{name} is {value!r}, which is not a number")
+        raise ValueError(f"needs a number, and {name} is {value!r}")
     return int(value)

@@ -358,7 +358,7 @@ def test_a_shard_is_asked_for_and_never_guessed(unchanged: Path, monkeypatch: py
     assert [target["name"] for target in ran.json["targets"]] == SHARDS[1]
     for word, message in (
         ("0/3", "shards are numbered from 1 to 3"),
-        ("4/3", "there is no shard 4 of 3"),
+        ("4/3", "'4/3' is out of range: shards are numbered from 1 to 3"),
         ("x", "use I/N"),
     ):
         ran = here(unchanged, "plan", "--shard", word)
