@@ -74,6 +74,10 @@ class AdoptionError(UsageError):
         self.problems = problems
         super().__init__("\n".join(map(str, problems)))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[Problem, ...]]]:
+        """Return how to make it again: its text is made of the problems."""
+        return type(self), (self.problems,)
+
 
 class SpecError(ReconcilerError):
     """The user edits a file. Holds every problem found, in file order."""

@@ -43,6 +43,15 @@ def _no_trail(operations: Sequence[str], since: datetime) -> Trail:
     return Trail()
 
 
+def _no_stacks(arns: Sequence[str]) -> Mapping[str, StackHold]:
+    del arns
+    return {}
+
+
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """An open connection to one account and region, and the caller's identity.
@@ -61,18 +70,20 @@ class Connection:
     deliver: Callable[[str, Sink], Answer] | None = None
     trail: Callable[[Sequence[str], datetime], Trail] = _no_trail
     parameters: Parameters | None = None
-    stacks: Callable[[Sequence[str]], Mapping[str, StackHold]] = lambda _arns: {}
-    rest: Callable[[], None] = lambda: None
+    stacks: Callable[[Sequence[str]], Mapping[str, StackHold]] = _no_stacks
+    rest: Callable[[], None] = _nothing
 
     def released(self) -> Connection:
-        """Return the identity without the connection, whose clients take a megabyte."""
+        """Return the identity without the connection, whose clients take a megabyte. It can be pickled."""
         return Connection(cast("IvsGateway", _Closed()), self.account_id, self.region, self.caller_arn)
 
 
 class _Closed:
     """The gateway of a closed connection."""
 
-    def __getattr__(self, _: str) -> NoReturn:
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # pickle looks for these
+            raise AttributeError(name)
         raise RuntimeError("the connection of this target is closed")
 
 

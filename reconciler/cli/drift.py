@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from reconciler.cli.executors import add_executor, executor_of
 from reconciler.cli.options import (
     Subparsers,
     add_at_once,
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.cli.options import Context
-    from reconciler.drift.report import DriftReport, Ignore
+    from reconciler.drift.report import DriftReport
     from reconciler.errors import AwsError
     from reconciler.model.shards import Shards
     from reconciler.model.target import Project, Target
     from reconciler.workflow.metrics_file import RunMetrics
-    from reconciler.workflow.survey import Survey
 
 _MOST_NAMED = 20
 _DAYS, _MOST_DAYS = 7, 90
@@ -48,6 +48,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     add_format(parser, "text", "json", "markdown", "html", "junit")
     add_at_once(parser)
     add_shard(parser)
+    add_executor(parser)
     parser.add_argument(
         "--from",
         metavar="FILE",
@@ -98,19 +99,15 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the other
     """Run the verb."""
-    from dataclasses import replace
-    from functools import partial
-
-    from reconciler.drift.report import Ignore, without
+    from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
     from reconciler.git.applied import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
-    from reconciler.workflow.drift import attribute_drift, drift_report
+    from reconciler.workflow.fleet import DriftDetection, DriftFound, fleet_of, tasks_of
     from reconciler.workflow.metrics_file import RunMetrics
-    from reconciler.workflow.outputs import stale_notes
     from reconciler.workflow.progress import reading
-    from reconciler.workflow.survey import check_globs, survey_targets
+    from reconciler.workflow.survey import check_globs
 
     context = begin(args)
     if args.files:
@@ -132,39 +129,19 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     except SpecError:
         _write_metrics(args, context, project, targets, (), metrics)
         raise
-    missed: dict[str, AwsError] = {}
-    failures: list[AwsError] = []
-    found: dict[str, DriftReport] = {}
-    used: set[Ignore] = set()
-
-    find_applied = partial(addresses_applied, project)
-
-    def finish(survey: Survey) -> None:
-        report = drift_report(project, survey, expand=context.verbosity > 0, scope=scope, find_applied=find_applied)
-        report, matched = without(report, ignores)
-        used.update(matched)
-        if project.outputs:
-            report = replace(report, notes=(*report.notes, *stale_notes(project, survey)))
-        found[survey.target.name] = attribute_drift(project, survey, report, days) if days else report
-
-    with (
-        reading(sys.stderr) as progress,
-        survey_targets(
-            project,
-            targets,
-            PlanOptions(),
-            desired=desired,
-            progress=progress,
-            failures=failures,
-            missed=missed,
-            open_target=metrics.connect,
-            every_kind=True,
-            at_once=args.targets_at_once,
-            finish=finish,
-        ) as surveys,
-    ):
-        check_globs(scope, desired, surveys, specs_elsewhere(context, project, scope, desired))
-        reports = tuple(found[survey.target.name] for survey in surveys)
+    executor = executor_of(args, context, len(targets))
+    work = DriftDetection(scope, addresses_applied, ignores, days, expand=context.verbosity > 0)
+    with reading(sys.stderr) as progress:
+        found = executor.run(work, tasks_of(project, targets, desired, PlanOptions()), progress=progress)
+    for target, one in zip(targets, found, strict=True):
+        if isinstance(one, DriftFound):
+            metrics.add(target.name, one.calls)
+    fleet = fleet_of(project, targets, desired, [one.survey if isinstance(one, DriftFound) else one for one in found])
+    check_globs(scope, desired, fleet.surveys, specs_elsewhere(context, project, scope, desired))
+    by_name = {one.report.name: one for one in found if isinstance(one, DriftFound) and one.report}
+    missed, failures = fleet.missed, [fleet.failure] if fleet.failure else []
+    reports = tuple(report for one in fleet.surveys if (report := by_name[one.target.name].report))
+    used = {ignore for one in by_name.values() for ignore in one.ignored}
     for ignore in ignores if reports else ():
         if ignore not in used:
             write_fitted(f"note: --ignore {ignore} matched no difference\n", sys.stderr)

@@ -521,7 +521,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--wait-live",
         metavar="TIME",
-        type=_duration,
+        type=duration,
         help="wait up to TIME (such as 30m) for broadcasts to end that block an action",
     )
     group.add_argument(
@@ -563,7 +563,7 @@ def add_approval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lock-timeout",
         metavar="TIME",
-        type=_duration,
+        type=duration,
         default=0.0,
         help="wait up to TIME (such as 10m) for a lock held by another run",
     )
@@ -580,7 +580,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _duration(text: str) -> int:
+def duration(text: str) -> int:
+    """Return the seconds of a duration such as ``10m``, as an option's type."""
     from reconciler.model.target import seconds_of
 
     try:

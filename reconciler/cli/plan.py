@@ -8,6 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler.cli.executors import add_executor, executor_of
 from reconciler.cli.options import (
     Context,
     Subparsers,
@@ -53,6 +54,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     add_format(parser, "text", "json", "markdown", "html")
     add_at_once(parser)
     add_shard(parser)
+    add_executor(parser)
     add_scope(parser)
     add_live(parser)
     allowances = add_allowances(parser)
@@ -130,9 +132,10 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     from reconciler.git.clone import head_commit, tree_of
     from reconciler.git.revision import guarded, read_base
     from reconciler.plan.plan import FailedTarget
+    from reconciler.workflow.fleet import Planning, fleet_of, tasks_of
     from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
-    from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
+    from reconciler.workflow.survey import check_globs, combine_plans
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
@@ -142,29 +145,17 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     base = read_base(project, args.base) if args.base else None
     if base:
         project = guarded(project, base)
-    failures: list[AwsError] = []
-    missed: dict[str, AwsError] = {}
-    with (
-        adoptions_of(args, context, project, targets, desired) as adopt,
-        reading(sys.stderr) as progress,
-        survey_targets(
-            project,
-            targets,
-            options,
-            desired=desired,
-            adopt=adopt,
-            progress=progress,
-            failures=failures,
-            missed=missed,
-            at_once=getattr(args, "targets_at_once", None),
-            finish=lambda _survey: None,
-        ) as surveys,
-    ):
+    executor = executor_of(args, context, len(targets))
+    with adoptions_of(args, context, project, targets, desired) as adopt, reading(sys.stderr) as progress:
+        tasks = tasks_of(project, targets, desired, options, adopt)
+        fleet = fleet_of(project, targets, desired, executor.run(Planning(), tasks, progress=progress))
+        surveys = fleet.surveys
         check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
-        plan = replace(plan, failed=tuple(FailedTarget(name, str(error)) for name, error in missed.items()))
+        plan = replace(plan, failed=tuple(FailedTarget(name, str(error)) for name, error in fleet.missed.items()))
         recorded, notes = last_applies(project, surveys)
+    failures = [fleet.failure] if fleet.failure else []
     if failures and not plan.targets:
         raise failures[0]
     if plan.git_commit:

@@ -9,10 +9,11 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.aws.connection import Connection, connect
 from reconciler.aws.limiter import is_throttle
@@ -21,6 +22,14 @@ from reconciler.errors import AwsError, UsageError, os_reason
 from reconciler.files import replace_file
 from reconciler.model.target import Target
 from reconciler.report import metrics
+
+
+class TargetCalls(NamedTuple):
+    """The requests to one target, by operation and outcome, and when they began and ended, by a monotonic clock."""
+
+    began: float
+    ended: float
+    counts: Mapping[tuple[str, str], int]
 
 
 class RunMetrics:
@@ -49,6 +58,16 @@ class RunMetrics:
         with self._lock:
             self._calls.setdefault(target, Counter())[operation, outcome] += 1
             self._spans[target] = self._spans[target][0], self._monotonic()
+
+    def calls_of(self, target: str) -> TargetCalls:
+        """Return what was counted for one target."""
+        began, ended = self._spans.get(target, (0.0, 0.0))
+        return TargetCalls(began, ended, dict(self._calls.get(target, {})))
+
+    def add(self, target: str, calls: TargetCalls) -> None:
+        """Add what was counted for one target elsewhere."""
+        self._spans[target] = calls.began, calls.ended
+        self._calls.setdefault(target, Counter()).update(calls.counts)
 
     def sample(self, stack: str, target: str, report: DriftReport | None) -> metrics.Sample:
         """Return the sample of one target; ``report`` is ``None`` if the target could not be read."""

@@ -85,73 +85,44 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
     desired: Mapping[str, DesiredState],
     adopt: Mapping[str, Mapping[Address, str]] = _NO_ADOPTIONS,
     progress: Progress | None = None,
-    failures: list[AwsError] | None = None,
-    missed: dict[str, AwsError] | None = None,
     open_target: Connect = connect,
     rotate: Rotate = NOTHING,
     every_kind: bool = False,
     at_once: int | None = None,
-    finish: Callable[[Survey], None] | None = None,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
     ``at_once`` is how many targets are worked on at the same time; ``None`` is ``default_at_once``.
-    With ``finish``, a target's connection ends with its work: it is called with each survey, in threads, and what is yielded cannot call.
     ``adopt`` has, by target, the ARNs of the live resources to adopt for addresses.
-    Raises ``AdoptionError`` for those that cannot be adopted, and ``AwsError`` with a line for each target that failed. With ``failures``, for read-only commands, the error is appended there
-    and the other targets are yielded; ``missed`` receives each failed target's own error, by name.
+    Raises ``AdoptionError`` for those that cannot be adopted, and ``AwsError`` with a line for each target that failed.
     ``every_kind`` also reads the kinds that a plan does not need, for what is unmanaged or orphaned.
     """
     with contextlib.ExitStack() as stack:
-        unadoptable: dict[str, AdoptionError] = {}
         many = len(targets) > (at_once or default_at_once())
 
-        def survey(target: Target) -> Survey | None:
-            try:
-                if finish is None:
-                    return read(target, stack.enter_context(open_target(target)))
-                with open_target(target) as connection:
-                    found = read(target, connection)
-                    finish(found)
-                return replace(found, connection=connection.released())
-            except AdoptionError as error:
-                unadoptable[target.name] = error
-                return None
-
-        def read(target: Target, connection: Connection) -> Survey:
+        def read(target: Target) -> Survey | AdoptionError:
+            connection = stack.enter_context(open_target(target))
             given = adopt.get(target.name, {})
             told = progress and partial(progress, target.name)
             spec = desired[target.name]
             try:
-                return _survey(project, target, spec, connection, options, given, told, rotate, every_kind=every_kind)
+                return survey_one(
+                    project, target, spec, connection, options, given, told, rotate, every_kind=every_kind
+                )
+            except AdoptionError as error:
+                return error
             finally:
                 if many:
                     connection.rest()
 
-        results = map_targets(targets, survey, at_once)
-        if unadoptable:
-            raise AdoptionError(
-                tuple(
-                    one._replace(where=target.name)
-                    for target in targets
-                    if target.name in unadoptable
-                    for one in unadoptable[target.name].problems
-                )
-            )
-        found = _refuse_same_location(project, targets, [one for one in results if one is not None])
+        found = checked_results(project, targets, map_targets(targets, read, at_once))
         failed = combine_failures(targets, found)
         if failed is not None:
-            if failures is None:
-                raise failed
-            failures.append(failed)
-        if missed is not None:
-            missed.update(
-                (target.name, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)
-            )
+            raise failed
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
-def _survey(
+def survey_one(
     project: Project,
     target: Target,
     desired: DesiredState,
@@ -159,9 +130,9 @@ def _survey(
     options: PlanOptions,
     given: Mapping[Address, str],
     progress: Callable[[int, Expected | None], None] | None,
-    rotate: Rotate,
+    rotate: Rotate = NOTHING,
     *,
-    every_kind: bool,
+    every_kind: bool = False,
 ) -> Survey:
     """Read and plan one target. Raises ``AwsError`` and ``AdoptionError``."""
     records_of(project).refresh(target.name)
@@ -174,6 +145,21 @@ def _survey(
     live = read_target(connection, desired, options, arns, progress, kinds)
     plan = plan_target(project, target, desired, live, options, connection, given, rotate=rotate)
     return Survey(target, desired, live, plan, connection, began)
+
+
+def checked_results(
+    project: Project, targets: tuple[Target, ...], results: Sequence[Survey | AdoptionError | AwsError]
+) -> list[Survey | AwsError]:
+    """Return the surveys, or errors, of these targets, with errors for those in one account and region. Raises ``AdoptionError`` for all targets together."""
+    problems = tuple(
+        problem._replace(where=target.name)
+        for target, result in zip(targets, results, strict=True)
+        if isinstance(result, AdoptionError)
+        for problem in result.problems
+    )
+    if problems:
+        raise AdoptionError(problems)
+    return _refuse_same_location(project, targets, [one for one in results if not isinstance(one, AdoptionError)])
 
 
 def _refuse_same_location(
@@ -244,14 +230,7 @@ def map_targets(
     """
 
     def result(target: Target) -> T | AwsError:
-        try:
-            return read(target)
-        except AwsError as error:
-            return error
-        except OSError as error:
-            if not is_out_of_descriptors(error):
-                raise
-            return AwsError(out_of_descriptors(), code="TooManyOpenFiles")
+        return outcome_of(partial(read, target))
 
     workers = max(1, min(at_once or default_at_once(), len(targets)))
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target")
@@ -262,6 +241,18 @@ def map_targets(
     finally:
         pool.shutdown(wait=finished, cancel_futures=not finished)
     return found
+
+
+def outcome_of(work: Callable[[], T]) -> T | AwsError:
+    """Return what the work on a target returns, or its ``AwsError``; running out of descriptors is one too."""
+    try:
+        return work()
+    except AwsError as error:
+        return error
+    except OSError as error:
+        if not is_out_of_descriptors(error):
+            raise
+        return AwsError(out_of_descriptors(), code="TooManyOpenFiles")
 
 
 def combine_failures(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:

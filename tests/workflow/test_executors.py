@@ -1,0 +1,242 @@
+"""Work on targets in threads and in processes: the same results, and what happens to a worker that dies, hangs or is to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reconciler.errors import AdoptionError, AwsError, Problem
+from reconciler.model.resource import DesiredState
+from reconciler.model.target import Guardrails, Project, Target
+from reconciler.plan.plan import PlanOptions
+from reconciler.sandbox import Sandbox
+from reconciler.workflow.executor import Control, Task, Threads
+from reconciler.workflow.processes import Processes
+from tests.cli.support import REGION, Ran
+
+COUNT = 6
+BROKEN, EMPTY, MUTE = "t2", "t3", "mute"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Iterator[Path]:
+    """A project of six accounts, one of them without credentials and one without resources, and a target that never answers."""
+    folder = tmp_path_factory.mktemp("fleet")
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        targets: dict[str, dict[str, str]] = {
+            f"t{n}": {
+                "region": REGION,
+                "accountId": f"{200_000_000_000 + n}",
+                "profile": f"p{n}",
+                "endpointUrl": server.endpoint_url,
+            }
+            for n in range(COUNT)
+        }
+        mute = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        targets[MUTE] = {"region": REGION, "accountId": "299999999999", "profile": "p0", "endpointUrl": mute}
+        project = {"stack": "acme", "targets": targets}
+        (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project, sort_keys=False), "utf-8")
+        (folder / "specs").mkdir()
+        (folder / "specs" / "live.yaml").write_text("channels: {one: {}, two: {latencyMode: NORMAL}}\n", "utf-8")
+        keys = "\n".join(
+            f"[p{n}]\naws_access_key_id = {200_000_000_000 + n}\naws_secret_access_key = any"
+            for n in range(COUNT)
+            if f"t{n}" != BROKEN
+        )
+        (folder / "credentials").write_text(keys, "utf-8")
+        changed = [name for name in targets if name not in (BROKEN, EMPTY, MUTE)]
+        assert run(folder, "apply", "--auto-approve", *named(changed)).code == 0
+        spec = "channels: {one: {type: BASIC}, three: {}}\nrecordingConfigurations: {r: {destinationConfiguration: {s3: {bucketName: acme-vod}}}}\n"
+        (folder / "specs" / "live.yaml").write_text(spec, "utf-8")
+        yield folder
+
+
+def named(names: list[str]) -> list[str]:
+    return [word for name in names for word in ("-t", name)]
+
+
+ALL = named([f"t{n}" for n in range(COUNT)])
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "reconciler", *words],
+        cwd=folder,
+        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"), "AWS_CONFIG_FILE": os.devnull},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> Ran:
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in out + err, err
+    return Ran(process.returncode, out, err)
+
+
+def run(folder: Path, *words: str) -> Ran:
+    return ended(start(folder, *words))
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the worker processes of a process."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def targets_in(ran: Ran) -> object:
+    return [ran.json["targets"], ran.json.get("failed")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "--format", "json"),
+        ("plan", "--format", "json", "--prune", "--only", "channel/*", "--adopt"),
+        ("drift", "--format", "json", "--ignore", "channel/one:/type"),
+    ],
+    ids=" ".join,
+)
+def test_threads_and_processes_give_the_same_bytes(fleet: Path, words: tuple[str, ...]) -> None:
+    said = [run(fleet, *words, "--executor", where, *ALL) for where in ("threads", "processes:2")]
+    assert said[0].code == said[1].code == 1, said[0].err
+    assert json.dumps(targets_in(said[0])) == json.dumps(targets_in(said[1]))
+    assert said[0].err == said[1].err
+    assert [one["name"] for one in said[0].json["targets"]] == ["t0", "t1", "t3", "t4", "t5"]
+
+
+def test_a_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox) -> None:
+    expected = run(fleet, "plan", "--format", "json", *ALL)
+    server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=2 * COUNT)
+    process = start(fleet, "plan", "--format", "json", "--executor", "processes:2", *ALL)
+    while not _busy(process):
+        time.sleep(0.02)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    ran = ended(process)
+    server.control.clear_faults()
+    assert targets_in(ran) == targets_in(expected)
+
+
+def _busy(process: subprocess.Popen[str]) -> bool:
+    """Return whether all workers have connections, so that they work on targets."""
+    workers = workers_of(process.pid)
+    return len(workers) == 2 and all(
+        sum("socket:" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()) > 1 for pid in workers
+    )
+
+
+def test_a_target_that_hangs_is_given_up_and_named(fleet: Path) -> None:
+    where = ("--executor", "processes:2", "--target-timeout", "6s")
+    ran = run(fleet, "plan", "--format", "json", *where, *named(["t0", "t1", MUTE, "t4"]))
+    assert ran.code == 1
+    assert [one["name"] for one in ran.json["targets"]] == ["t0", "t1", "t4"]
+    assert (
+        ran.err
+        == f"{MUTE}: given up after 6 s without a result; raise --target-timeout if it needs more (TargetTimeout)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--executor", "fork"), "argument --executor: 'fork' is not threads, processes or processes:N"),
+        (("--executor", "processes:0"), "'processes:0' is not"),
+        (("--executor", "threads", "--target-timeout", "5s"), "--target-timeout needs --executor processes"),
+    ],
+)
+def test_what_executor_cannot_be(fleet: Path, words: tuple[str, ...], said: str) -> None:
+    ran = run(fleet, "plan", *words)
+    assert ran.code == 1
+    assert said in ran.err
+
+
+def tasks(*names: str) -> list[Task]:
+    targets = [Target(name, REGION, account_id=str(number)) for number, name in enumerate(names)]
+    return [
+        Task(
+            Project("p", "/", "s", (), {}, {}, (), {target.name: target}, Guardrails()),
+            target,
+            DesiredState("s", {}, ""),
+            PlanOptions(),
+        )
+        for target in targets
+    ]
+
+
+def worked(task: Task, control: Control) -> str:
+    """Work that depends on the name of its target."""
+    match task.target.name:
+        case "fails":
+            raise AwsError("no", code="Denied", request_id="r1")
+        case "unadoptable":
+            raise AdoptionError((Problem("file", "channel/a", "is taken"),))
+        case "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "waits":
+            assert control.stop.wait(60)
+            return "stopped"
+        case "overflows":
+            raise OSError(24, "too many open files")
+        case "mistaken":
+            raise ZeroDivisionError("a mistake")
+    return f"{task.target.name} done"
+
+
+def test_an_error_is_the_result_of_its_target_only() -> None:
+    of_threads, of_processes = (
+        one.run(worked, tasks("a", "fails", "overflows", "b")) for one in (Threads(), Processes(2))
+    )
+    for found in (of_threads, of_processes):
+        assert [found[0], found[3]] == ["a done", "b done"]
+        assert isinstance(found[1], AwsError)
+        assert (str(found[1]), found[1].code, found[1].request_id) == ("no", "Denied", "r1")
+        assert isinstance(found[2], AwsError)
+        assert "ulimit -n" in str(found[2])
+
+
+def test_a_worker_that_dies_again_and_again_ends_as_an_error_of_its_target() -> None:
+    found = Processes(1, at_once=1).run(worked, tasks("a", "dies", "b"))
+    assert [found[0], found[2]] == ["a done", "b done"]
+    assert str(found[1]).startswith(
+        "the worker process died 3 times while it worked on this target (ended by signal 9 (SIGKILL))"
+    )
+
+
+@pytest.mark.parametrize(("name", "error"), [("unadoptable", AdoptionError), ("mistaken", ZeroDivisionError)])
+def test_other_exceptions_are_raised_as_they_were(name: str, error: type[Exception]) -> None:
+    for executor in (Threads(), Processes(2)):
+        with pytest.raises(error) as raised:
+            executor.run(worked, tasks("a", name))
+        assert str(raised.value) == ("file: channel/a: is taken" if name == "unadoptable" else "a mistake")
+
+
+def test_a_request_to_stop_reaches_the_work() -> None:
+    for executor in (Threads(), Processes(2)):
+        stop = threading.Event()
+        threading.Timer(0.3, stop.set).start()
+        assert executor.run(worked, tasks("a", "waits"), stops={"waits": stop}) == ["a done", "stopped"]
+
+
+def test_one_account_and_region_is_worked_on_by_one_task_at_a_time(tmp_path: Path) -> None:
+    twice = [*tasks("a"), *tasks("b")]
+    assert twice[0].place == twice[1].place
+    assert Processes(2).run(worked, twice) == ["a done", "b done"]
+    assert Threads().run(worked, twice) == ["a done", "b done"]
