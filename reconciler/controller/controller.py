@@ -23,6 +23,7 @@ from typing import Any
 from reconciler import logs
 from reconciler.controller.config import Window
 from reconciler.controller.follow import FetchResult, Follower, internal_error, repository_after
+from reconciler.controller.others import INTERVAL_SECONDS, Others, read_others
 from reconciler.controller.reconcile import Dependencies, Granted, reconcile_target
 from reconciler.controller.state import (
     APPLYING,
@@ -181,6 +182,7 @@ class Snapshot:
     ready: bool
     now: float
     shard: Shards | None = None
+    others: Others = field(default_factory=Others)
 
 
 class Controller:
@@ -227,6 +229,8 @@ class Controller:
         self._reconciled: set[str] = set()
         self._fetching = self._fetch_again = False
         self._fetch_at = float("-inf")
+        self._others = Others()
+        self._others_at = float("-inf")
         self._last_step = deps.now()
 
     def request_fetch(self) -> None:
@@ -258,6 +262,7 @@ class Controller:
             ready=bool(repository.fetched_at and revision and is_complete),
             now=now,
             shard=self._settings.shard,
+            others=self._others,
         )
 
     def step(self) -> float:
@@ -270,6 +275,7 @@ class Controller:
         if not self._fetching and self._fetch_at <= now:
             self._fetching, self._fetch_again = True, False
             self._fetcher.submit(self._follower.fetch, self._revision, self._stack).add_done_callback(self._on_fetched)
+        self._read_others(now)
         free = self._settings.at_once - len(self._running)
         for name in due(self._states.values(), now, running=self._running)[: max(0, free)]:
             self._start(name)
@@ -318,6 +324,17 @@ class Controller:
         self._unread = str(problem)
         self._is_damaged |= problem.damaged
         _LOG.error(event, message=str(problem))
+
+    def _read_others(self, now: float) -> None:
+        """Start reading what other controllers told, if it is time to."""
+        if self._revision is not None and self._revision.project.state is not None and self._others_at <= now:
+            self._others_at = now + INTERVAL_SECONDS
+            future = self._fetcher.submit(read_others, self._revision.project, self._others)
+            future.add_done_callback(self._on_others)
+
+    def _on_others(self, future: Future[Others]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._others = future.result()
 
     # The branch
 

@@ -253,6 +253,10 @@ def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = SI
         viewers=sum(map(_viewers, known)),
         old=sum(map(_is_old, states)),
         listed=listed,
+        others=[
+            (other, STATUSES[other.status]) for other in snapshot.others.targets if other.target not in snapshot.states
+        ],
+        others_trouble=snapshot.others.trouble,
         cards=[
             {
                 "state": state,

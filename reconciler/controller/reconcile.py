@@ -21,6 +21,7 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
+from reconciler.controller.others import tell
 from reconciler.controller.state import APPLYING, Inventory, ManagedResource, Mode, Place, Run, RunStatus, accept_hint
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
@@ -109,7 +110,10 @@ def reconcile_target(revision: CheckedRevision, name: str, granted: Granted, dep
     if run.report is not None:
         deps.notify(revision.project, reading_of(target, run.report))
     message = "\n".join(filter(None, (granted.reason, run.message)))
-    return replace(run, seconds=deps.monotonic() - start, calls=calls.total(), message=message)
+    run = replace(run, seconds=deps.monotonic() - start, calls=calls.total(), message=message)
+    if untold := tell(revision.project, run):
+        _LOG.warning("not told to other controllers", target=name, reason=untold)
+    return run
 
 
 def _reconcile(

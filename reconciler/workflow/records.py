@@ -12,13 +12,14 @@ import errno
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from reconciler.aws.objects import S3Object, list_objects
+from reconciler.aws.objects import ListedObject, S3Object, list_objects
 from reconciler.errors import AwsError, os_reason
 from reconciler.files import MAX_BYTES, read_private, replace_file
 from reconciler.model.target import Project, S3State, Target
@@ -140,25 +141,30 @@ class S3Records:
         with self._lock:
             self._known.pop(target, None)
 
-    def report(self, target: str, text: str) -> None:
-        """Write what a controller reports of a target; the last writer wins. Raises ``OSError``."""
-        place = self._object(target, "reconciled", _MAX_REPORT)
-        _, token = self._reach(place.read)
-        self._reach(lambda: place.write(text.encode(), token))
+    def report(self, target: str, content: Callable[[str], str]) -> None:
+        """Write what a controller reports of a target, made from what was reported before. Raises ``BucketUnusable``.
 
-    def reports(self) -> Iterator[str]:
-        """Yield what controllers reported, by target. What did not change since the last call is not read again. Raises ``OSError``."""
+        If another controller wrote meanwhile, its report is the newer one and stays.
+        """
+        place = self._object(target, "reconciled", _MAX_REPORT)
+        data, token = self._reach(place.read)
+        self._reach(lambda: place.write(content((data or b"").decode(errors="replace")).encode(), token))
+
+    def reports(self) -> list[str]:
+        """Return what controllers reported, in the order of keys. What did not change since the last call is not read again. Raises ``BucketUnusable``."""
         listed = self._reach(lambda: [*list_objects(self._client, self._state.bucket, self._base, 2 * _MOST_REPORTS)])
-        keys = {one.key: one for one in listed if one.key.endswith("/reconciled.json") and one.size <= _MAX_REPORT}
-        self._reports = {key: known for key, known in self._reports.items() if key in keys}
-        for key, one in keys.items():
-            known = self._reports.get(key)
-            if known is None or known[0] != one.etag:
-                data, token = self._reach(self._at(key, _MAX_REPORT).read)
-                if data is None:
-                    continue
-                known = self._reports[key] = (token, data.decode(errors="replace"))
-            yield known[1]
+        found = [one for one in listed if one.key.endswith("/reconciled.json") and one.size <= _MAX_REPORT]
+
+        def read(one: ListedObject) -> tuple[str, str]:
+            known = self._reports.get(one.key)
+            if known is not None and known[0] == one.etag:
+                return known
+            data, token = self._reach(self._at(one.key, _MAX_REPORT).read)
+            return token, (data or b"").decode(errors="replace")
+
+        with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="reports") as pool:
+            self._reports = dict(zip((one.key for one in found), pool.map(read, found), strict=True))
+        return [text for _, text in self._reports.values()]
 
     def _reach(self, call: Callable[[], Any]) -> Any:
         """Return the result of a call. Raises ``OSError``; for a while, at once if the bucket could not be reached."""
@@ -169,7 +175,8 @@ class S3Records:
             return call()
         except AwsError as error:
             why = str(error)
-            if error.code != "UnreadableAnswer":  # that is about one object
+            if error.retryable or (not error.status and error.code != "UnreadableAnswer"):
+                # S3 did not answer, or there are no credentials. A refusal comes at once, and is about one object.
                 self._down = (self._clock() + _DOWN_SECONDS, why)
             raise BucketUnusable(why) from None
 
