@@ -40,7 +40,7 @@ dev: $(VENV)/.dev ## make the virtual environment for working on the project
 demo: $(VENV)/.run ## see the product in a minute, with no AWS account
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev ## run every test (T=path K=expression FAST=1 narrow it)
+test: $(VENV)/.dev ## run every test (T=path K=expression FAST=1 narrow it; PROCESSES=1 starts a process for every command)
 	@$(BIN)/python -m pytest $(T) -q -n $(WORKERS) --dist worksteal $(if $(K),-k "$(K)") $(if $(FAST),-m "not slow")
 
 check: lint types imports docs-check ## lint, types, import contracts, freshness of schemas and docs

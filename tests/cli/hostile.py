@@ -7,8 +7,10 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.cli.support import QuietServer
 
 MARK = "HOSTILE"
 """In a tag or a name, it is replaced by the other text."""
@@ -17,7 +19,7 @@ _TEXT = rb"\u001b[31mred\u0007\n::error::forged\r\u202egnp.exe\ud800\u2028\u009b
 _MESSAGE = re.compile(rb'("(?:exceptionMessage|message)": ?")')
 
 
-class _Proxy(ThreadingHTTPServer):
+class _Proxy(QuietServer):
     daemon_threads = True
     behind: str
 

@@ -12,7 +12,7 @@ import yaml
 
 from reconciler.export.merge import REMOVED, Edit, merged
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, REGION, arn_of, client, here
+from tests.cli.support import ACCOUNT, REGION, arn_of, client, run
 
 SPEC = """\
 # yaml-language-server: $schema=../schemas/spec.schema.json
@@ -57,7 +57,7 @@ class World:
         (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": {"dev": target}}))
         self.spec = folder / "specs" / "live.yaml"
         self.spec.write_text(SPEC, encoding="utf-8")
-        assert here(folder, "apply", "--auto-approve").code == 0
+        assert run(folder, "apply", "--auto-approve").code == 0
 
     def update(self, which: str, /, **fields: object) -> str:
         arn = arn_of(self.ivs, which)
@@ -92,7 +92,7 @@ def test_live_values_are_merged_and_every_other_line_stays(world: World) -> None
     # A change of the spec that is not applied is pending, and stays.
     text = world.spec.read_text(encoding="utf-8")
     world.spec.write_text(text.replace("name: kept-name", "name: new-name"), encoding="utf-8")
-    ran = here(world.folder, "export", "--update")
+    ran = run(world.folder, "export", "--update")
     assert (ran.code, ran.err) == (0, "")
     assert world.changed() == [
         "-         latencyMode: NORMAL   # because of the chat",
@@ -111,17 +111,17 @@ def test_live_values_are_merged_and_every_other_line_stays(world: World) -> None
     ]
     assert 'accepted channel/main:/tags/floor in specs/live.yaml:8: "2"' in ran.out
     assert "accepted channel/side:/latencyMode in specs/live.yaml:13: removed" in ran.out
-    assert here(world.folder, "drift").code == 5
-    assert here(world.folder, "apply", "--auto-approve").code == 0
-    assert here(world.folder, "plan", "--detailed-exitcode").code == 0
+    assert run(world.folder, "drift").code == 5
+    assert run(world.folder, "apply", "--auto-approve").code == 0
+    assert run(world.folder, "plan", "--detailed-exitcode").code == 0
     assert world.ivs.get_channel(arn=main)["channel"]["latencyMode"] == "LOW"
-    assert here(world.folder, "export", "--update").out == "No drift to accept.\n"
+    assert run(world.folder, "export", "--update").out == "No drift to accept.\n"
 
 
 def test_one_difference_is_accepted(world: World) -> None:
     main = world.update("main", latencyMode="LOW", authorized=True)
     world.ivs.tag_resource(resourceArn=main, tags={"floor": "2"})
-    ran = here(world.folder, "drift", "--accept", "channel/main:/tags/floor", "--accept", "channel/main:authorized")
+    ran = run(world.folder, "drift", "--accept", "channel/main:/tags/floor", "--accept", "channel/main:authorized")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         "accepted channel/main:/authorized in specs/live.yaml:8: true",
@@ -137,14 +137,14 @@ def test_one_difference_is_accepted(world: World) -> None:
         ("channel/none", "channel/none: no drift to accept"),
         ("nonsense", "'nonsense' is not an address"),
     ):
-        refused = here(world.folder, "drift", "--accept", choice)
+        refused = run(world.folder, "drift", "--accept", choice)
         assert refused.code == 1
         assert message in refused.err
     assert (
         "--accept cannot be combined with --only"
-        in here(world.folder, "drift", "--accept", "channel/main", "--only", "x").err
+        in run(world.folder, "drift", "--accept", "channel/main", "--only", "x").err
     )
-    assert "--update cannot be combined with --out" in here(world.folder, "export", "--update", "--out", "x").err
+    assert "--update cannot be combined with --out" in run(world.folder, "export", "--update", "--out", "x").err
 
 
 def test_what_others_would_change_with_is_left_and_named(world: World) -> None:
@@ -153,7 +153,7 @@ def test_what_others_would_change_with_is_left_and_named(world: World) -> None:
     placed = world.update("placed")
     world.ivs.tag_resource(resourceArn=placed, tags={"where": "here"})
     world.ivs.delete_channel(arn=world.update("kept-name"))
-    ran = here(world.folder, "export", "--update")
+    ran = run(world.folder, "export", "--update")
     assert ran.code == 2
     assert ran.out == "No drift to accept.\n"
     assert ran.err.splitlines() == [
@@ -205,7 +205,7 @@ def test_targets_that_share_a_file_have_to_agree(tmp_path: Path, monkeypatch: py
         (tmp_path / "specs").mkdir()
         (tmp_path / "specs" / "live.yaml").write_text(spec)
         (tmp_path / "east.yaml").write_text(own)
-        assert here(tmp_path, "apply", "--auto-approve").code == 0
+        assert run(tmp_path, "apply", "--auto-approve").code == 0
         clients = {
             name: boto3.client(
                 "ivs",
@@ -221,7 +221,7 @@ def test_targets_that_share_a_file_have_to_agree(tmp_path: Path, monkeypatch: py
         clients["east"].tag_resource(resourceArn=arns["east"], tags={"a": "east", "floor": "two"})
         for name, ivs in clients.items():
             ivs.update_channel(arn=arns[name], latencyMode="LOW", name=f"main-{name}")
-        ran = here(tmp_path, "export", "--update")
+        ran = run(tmp_path, "export", "--update")
     assert ran.code == 2
     assert ran.err.splitlines() == [
         "Could not be written:",

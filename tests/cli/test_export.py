@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, REGION, Ran, client, here
+from tests.cli.support import ACCOUNT, REGION, Ran, client, run
 from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY
 
 ENV = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -73,7 +73,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def export(folder: Path, *words: str) -> Ran:
-    return here(folder, "export", *words)
+    return run(folder, "export", *words)
 
 
 def read(folder: Path, name: str) -> Any:
@@ -127,7 +127,7 @@ def test_the_spec_is_what_a_person_would_have_written_and_validates(account: Acc
     assert ran.out.endswith(
         "Next:\n  ivs-reconciler plan --adopt-file adopt.yaml\n  ivs-reconciler apply --adopt-file adopt.yaml\n"
     )
-    assert here(folder, "validate").code == 0
+    assert run(folder, "validate").code == 0
     everything = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yaml"))
     key = account.ivs.list_stream_keys(channelArn=account.main)["streamKeys"][0]["arn"]
     assert account.ivs.get_stream_key(arn=key)["streamKey"]["value"] not in everything + ran.out
@@ -211,7 +211,7 @@ def test_what_other_spec_files_define_is_not_written_twice(account: Account, tmp
     assert ran.code == 0
     assert f"{account.main} left out: other spec files have a resource of the same kind and name" in ran.out
     assert len(read(folder, "specs/channels.yaml")["channels"]) == 3
-    assert here(folder, "validate").code == 0
+    assert run(folder, "validate").code == 0
 
 
 def test_an_overwritten_file_loses_nothing_that_it_defines(account: Account, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_what_the_spec_moves_or_forgets_is_not_written_again(tmp_path: Path) -> 
         archive = {"destinationConfiguration": {"s3": {"bucketName": "acme-vod"}}}
         before = {"channels": {"main": {}, "old": {}}, "recordingConfigurations": {"archive": archive}}
         spec.write_text(yaml.safe_dump(before))
-        assert here(tmp_path, "apply", "--auto-approve").code == 0
+        assert run(tmp_path, "apply", "--auto-approve").code == 0
         (made,) = ivs.list_recording_configurations()["recordingConfigurations"]
         ivs.create_channel(name="new", recordingConfigurationArn=made["arn"])
         after = {
@@ -299,7 +299,7 @@ def test_what_the_spec_moves_or_forgets_is_not_written_again(tmp_path: Path) -> 
         assert "  channel/stage and recording-configuration/vod left out: already in other spec files\n" in ran.out
         assert "  channel/old left out: the spec forgets it\n" in ran.out
         assert read(tmp_path, "specs/channels.yaml") == {"channels": {"new": {"recordingConfiguration": "vod"}}}
-        assert here(tmp_path, "validate").code == 0
+        assert run(tmp_path, "validate").code == 0
 
 
 def test_without_a_project_file_a_region_is_enough(
@@ -404,7 +404,7 @@ def test_the_lines_of_the_readme_begin_with_an_existing_account(tmp_path: Path, 
         target = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": sandbox.endpoint_url}
         folder = account.project(tmp_path, targets={"prod": target})
         for line in lines:
-            ran = here(folder, *line, *(["--auto-approve"] if line[0] == "apply" else []))
+            ran = run(folder, *line, *(["--auto-approve"] if line[0] == "apply" else []))
             assert ran.code == 0, ran.out + ran.err
     assert "No changes." in ran.out
 
@@ -421,7 +421,7 @@ def test_a_kind_that_may_not_be_read_is_named_and_referred_to_by_arn(tmp_path: P
             "dev: recording configurations could not be read: missing permission ivs:ListRecordingConfigurations"
         )
         assert read(folder, "specs/channels.yaml")["channels"]["main"]["recordingConfigurationArn"] == account.archive
-        assert here(folder, "validate").code == 0
+        assert run(folder, "validate").code == 0
         sandbox.control.deny("ListChannels")
         refused = export(folder, "--out", "x", "--kind", "channel")
         assert refused.code == 1
@@ -437,10 +437,10 @@ def test_exported_adopted_and_planned_to_empty(tmp_path: Path) -> None:
         )
         assert export(folder, "--keys", "keys", "--stream-keys").code == 0
         before = account.ivs.batch_get_channel(arns=[account.main, *account.twins, account.unnamed])["channels"]
-        adopted = here(folder, "apply", "--adopt-file", "adopt.yaml", "--auto-approve")
+        adopted = run(folder, "apply", "--adopt-file", "adopt.yaml", "--auto-approve")
         assert adopted.code == 0, adopted.out + adopted.err
         assert "11 to adopt" in adopted.out
-        planned = here(folder, "plan", "--detailed-exitcode")
+        planned = run(folder, "plan", "--detailed-exitcode")
         assert planned.code == 0, planned.out
         after = account.ivs.batch_get_channel(arns=[account.main, *account.twins, account.unnamed])["channels"]
         assert [{**one, "tags": {}} for one in after] == [{**one, "tags": {}} for one in before]
@@ -453,4 +453,4 @@ def test_exported_adopted_and_planned_to_empty(tmp_path: Path) -> None:
         texts = {path.name: path.read_text(encoding="utf-8") for path in (folder / "specs").iterdir()}
         assert export(folder, "--keys", "keys", "--stream-keys", "--force").code == 0
         assert {path.name: path.read_text(encoding="utf-8") for path in (folder / "specs").iterdir()} == texts
-        assert here(folder, "plan", "--detailed-exitcode").code == 0
+        assert run(folder, "plan", "--detailed-exitcode").code == 0

@@ -15,7 +15,7 @@ import yaml
 
 from reconciler.export.handover import BadSource, not_exported, read_source, removed_blocks
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, REGION, Ran, client, here
+from tests.cli.support import ACCOUNT, REGION, Ran, client, run
 from tests.sandbox.helpers import PUBLIC_KEY
 
 CANARY = "sk_us-west-2_CANARYcanary_0123456789abcdefghijklmnop"
@@ -41,7 +41,7 @@ def project(folder: Path, sandbox: Sandbox) -> Path:
 
 def export(folder: Path, source: object, *words: str) -> Ran:
     (folder / "source.json").write_text(source if isinstance(source, str) else json.dumps(source), encoding="utf-8")
-    return here(folder, "export", "--names-from", "source.json", *words)
+    return run(folder, "export", "--names-from", "source.json", *words)
 
 
 def resource(
@@ -120,7 +120,7 @@ def test_terraform_gives_ids_the_list_and_public_keys_and_no_stream_key(sandbox:
         "  from = module.tenant.aws_ivs_channel.this",
     ]
     assert "ivs-reconciler apply --adopt-file adopt.yaml" in written["handover.md"]
-    assert here(folder, "validate").code == 0
+    assert run(folder, "validate").code == 0
     # A block covers all instances: one that is not exported is named.
     partly = export(folder, source, "--out", "part", "--adopt-out", "part/adopt.yaml", "--arn", arns[0])
     assert partly.code == 2
@@ -275,9 +275,9 @@ def test_terraform_makes_hands_over_and_both_plans_are_empty(tmp_path: Path) -> 
         planned = terraform("plan", "-no-color", "-input=false")
         assert "Plan: 0 to add, 0 to change, 0 to destroy." in planned.stdout, planned.stdout + planned.stderr
         assert terraform("apply", "-auto-approve", "-no-color", "-input=false").returncode == 0
-        adopted = here(folder, "apply", "--adopt-file", "adopt.yaml", "--auto-approve")
+        adopted = run(folder, "apply", "--adopt-file", "adopt.yaml", "--auto-approve")
         assert adopted.code == 0, adopted.out + adopted.err
         assert "4 to adopt" in adopted.out
-        assert here(folder, "plan", "--detailed-exitcode").code == 0
+        assert run(folder, "plan", "--detailed-exitcode").code == 0
         (code / "removed.tf").unlink()
         assert terraform("plan", "-detailed-exitcode", "-no-color", "-input=false").returncode == 0

@@ -11,7 +11,7 @@ import yaml
 
 from reconciler.sandbox import Sandbox
 from tests.cli.at_terminal import at_terminal
-from tests.cli.support import ACCOUNT, client, here, run
+from tests.cli.support import ACCOUNT, client, run
 
 OTHER = "210987654321"
 NO_ENDPOINT = dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_REGION"), "")
@@ -72,9 +72,9 @@ def test_from_nothing_it_validates_plans_and_applies_in_the_sandbox(tmp_path: Pa
 @pytest.mark.parametrize("name", ["2026", "1e3", "no", "null", "0x1F", "1.5"])
 def test_a_folder_whose_name_is_no_text_in_yaml_validates(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
-    assert here(tmp_path, "-C", str(folder), "init", "--region", "us-west-2").code == 0
+    assert run(tmp_path, "-C", str(folder), "init", "--region", "us-west-2").code == 0
     assert loaded(files(folder)["ivs-reconciler.yaml"])["stack"] == name
-    assert here(folder, "validate").out == "dev: 1 resource, no problems\n"
+    assert run(folder, "validate").out == "dev: 1 resource, no problems\n"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from reconciler.sandbox import Sandbox
-from tests.cli.support import client, here
+from tests.cli.support import client, run
 
 ACCOUNTS = [f"{200_000_000_000 + n}" for n in range(4)]
 REGIONS = ("us-west-2", "eu-west-1")
@@ -40,7 +40,7 @@ def set_up(folder: Path, server: Sandbox, patch: pytest.MonkeyPatch) -> Path:
     keys = (f"[p{one}]\naws_access_key_id = {one}\naws_secret_access_key = any\n" for one in ACCOUNTS)
     (folder / "credentials").write_text("".join(keys), "utf-8")
     patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
-    applied = here(folder, "apply", "--auto-approve")
+    applied = run(folder, "apply", "--auto-approve")
     assert applied.code == 0, applied.err
     (folder / "specs" / "live.yaml").write_text("channels: {one: {}, two: {latencyMode: NORMAL}}\n", "utf-8")
     return folder
@@ -94,13 +94,13 @@ FILES = [f"plan-{number}.json" for number in (1, 2, 3)]
 def planned(folder: Path, *words: str) -> list[str]:
     """Save the plan of each of three shards; return the names of the files."""
     for number, file in enumerate(FILES, start=1):
-        ran = here(folder, "plan", "--shard", f"{number}/3", "--out", file, *words)
+        ran = run(folder, "plan", "--shard", f"{number}/3", "--out", file, *words)
         assert ran.code == 0, ran.err
     return FILES
 
 
 def test_the_plans_of_all_shards_are_the_plan_of_the_whole_byte_by_byte(unchanged: Path) -> None:
-    whole = here(unchanged, "plan", "--format", "json").json
+    whole = run(unchanged, "plan", "--format", "json").json
     by_name = {target["name"]: json.dumps(target) for target in whole["targets"]}
     seen: dict[str, str] = {}
     for number, (file, names) in enumerate(zip(FILES, SHARDS, strict=True), start=1):
@@ -110,7 +110,7 @@ def test_the_plans_of_all_shards_are_the_plan_of_the_whole_byte_by_byte(unchange
         seen |= {target["name"]: json.dumps(target) for target in content["targets"]}
     assert seen == by_name
 
-    shown = here(unchanged, "show", "--format", "json", *reversed(FILES)).json
+    shown = run(unchanged, "show", "--format", "json", *reversed(FILES)).json
     assert {target["name"]: json.dumps(target) for target in shown["targets"]} == by_name
     assert [target["name"] for target in shown["targets"]] == sorted(by_name)
     outside = {"createdAt", "targets", "fingerprint"}
@@ -118,14 +118,14 @@ def test_the_plans_of_all_shards_are_the_plan_of_the_whole_byte_by_byte(unchange
         key: value for key, value in whole.items() if key not in outside
     }
 
-    text = here(unchanged, "show", *FILES).out
+    text = run(unchanged, "show", *FILES).out
     assert text.startswith("8 targets: 8 with changes.\n")
     assert "Shard" not in text
-    some = here(unchanged, "show", FILES[0], FILES[2])
+    some = run(unchanged, "show", FILES[0], FILES[2])
     assert some.out.startswith("Shards 1 and 3 of 3.\n\n7 targets: 7 with changes.\n")
     for form in ("markdown", "html"):
-        assert "1 and 3 of 3" in here(unchanged, "show", "--format", form, FILES[0], FILES[2]).out
-    assert here(unchanged, "show", "--detailed-exitcode", *FILES).code == 2
+        assert "1 and 3 of 3" in run(unchanged, "show", "--format", form, FILES[0], FILES[2]).out
+    assert run(unchanged, "show", "--detailed-exitcode", *FILES).code == 2
 
 
 def test_an_apply_of_several_plans_judges_all_before_it_applies_any(fleet: Path, server: Sandbox) -> None:
@@ -136,7 +136,7 @@ def test_an_apply_of_several_plans_judges_all_before_it_applies_any(fleet: Path,
     outside = client(server.endpoint_url, account=account, region=region)
     (one,) = outside.list_channels()["channels"]
     (fleet / "specs" / "live.yaml").write_text("channels: {one: {}, two: {latencyMode: LOW}}\n", "utf-8")
-    stale = here(fleet, "apply", "--auto-approve", *files)
+    stale = run(fleet, "apply", "--auto-approve", *files)
     assert stale.code == 3
     assert "t0-us: " in stale.err
     assert "t3-eu: " in stale.err
@@ -144,23 +144,23 @@ def test_an_apply_of_several_plans_judges_all_before_it_applies_any(fleet: Path,
     assert not list(fleet.glob("*.applied"))
 
     (fleet / "specs" / "live.yaml").write_text("channels: {one: {}, two: {latencyMode: NORMAL}}\n", "utf-8")
-    applied = here(fleet, "apply", "--auto-approve", *files)
+    applied = run(fleet, "apply", "--auto-approve", *files)
     assert applied.code == 0, applied.err
     assert set(map(tuple, channels(server).values())) == {("one", "two")}
-    again = here(fleet, "apply", "--auto-approve", *files)
+    again = run(fleet, "apply", "--auto-approve", *files)
     assert again.code == 3
-    assert here(fleet, "plan", "--detailed-exitcode").code == 0
+    assert run(fleet, "plan", "--detailed-exitcode").code == 0
     assert one["name"] == "one"
 
 
 def test_each_shard_applies_its_targets_of_the_merged_plans_once(fleet: Path, server: Sandbox) -> None:
     files = planned(fleet)
     for number, names in enumerate(SHARDS, start=1):
-        applied = here(fleet, "apply", "--auto-approve", "--shard", f"{number}/3", *files)
+        applied = run(fleet, "apply", "--auto-approve", "--shard", f"{number}/3", *files)
         assert applied.code == 0, applied.err
         done = {name for name, found in channels(server).items() if "two" in found}
         assert done == {name for shard in SHARDS[:number] for name in shard}, names
-    assert here(fleet, "plan", "--detailed-exitcode").code == 0
+    assert run(fleet, "plan", "--detailed-exitcode").code == 0
 
 
 def _emptied(folder: Path) -> None:
@@ -170,22 +170,22 @@ def _emptied(folder: Path) -> None:
 
 
 def _other_options(folder: Path) -> None:
-    assert here(folder, "plan", "--shard", "2/3", "--prune", "--out", FILES[1]).code == 0
+    assert run(folder, "plan", "--shard", "2/3", "--prune", "--out", FILES[1]).code == 0
 
 
 def _same_target(folder: Path) -> None:
-    assert here(folder, "plan", "-t", "t1-us", "--out", "plan-4.json").code == 0
+    assert run(folder, "plan", "-t", "t1-us", "--out", "plan-4.json").code == 0
 
 
 def _other_number(folder: Path) -> None:
-    assert here(folder, "plan", "--shard", EMPTY, "--out", FILES[1]).code == 0
+    assert run(folder, "plan", "--shard", EMPTY, "--out", FILES[1]).code == 0
 
 
 def _other_stack(folder: Path) -> None:
     path = folder / "ivs-reconciler.yaml"
     text = path.read_text("utf-8")
     path.write_text(text.replace("stack: acme", "stack: other"), "utf-8")
-    assert here(folder, "plan", "--shard", "2/3", "--out", FILES[1]).code == 0
+    assert run(folder, "plan", "--shard", "2/3", "--out", FILES[1]).code == 0
     path.write_text(text, "utf-8")
 
 
@@ -193,7 +193,7 @@ def _other_commit(folder: Path) -> None:
     for words in (("init", "-q"), ("add", "specs"), ("commit", "-qm", "one")):
         who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
         subprocess.run(["git", *who, *words], cwd=folder, check=True)
-    assert here(folder, "plan", "--shard", "2/3", "--out", FILES[1]).code == 0
+    assert run(folder, "plan", "--shard", "2/3", "--out", FILES[1]).code == 0
 
 
 NO_FIT = {
@@ -213,28 +213,28 @@ def test_plans_that_do_not_fit_together_are_refused_by_every_verb(
     made(unchanged)
     files = sorted(path.name for path in unchanged.glob("plan-?.json"))
     for words in (("show",), ("apply", "--auto-approve"), ("comment", "--dry-run", "--plan")):
-        ran = here(unchanged, *words, *files)
+        ran = run(unchanged, *words, *files)
         assert (ran.code, ran.out) == (3, ""), words
         assert message in ran.err
 
 
 def test_an_empty_shard_is_no_error_and_its_files_are_valid(unchanged: Path) -> None:
     for words in (("plan",), ("drift",), ("apply", "--auto-approve"), ("status",)):
-        ran = here(unchanged, *words, "--shard", EMPTY)
+        ran = run(unchanged, *words, "--shard", EMPTY)
         assert (ran.code, ran.out, ran.err) == (0, "Shard 3 of 40 has no targets.\n", ""), words
-    assert here(unchanged, "plan", "--shard", EMPTY, "--out", "empty.json").code == 0
-    shown = here(unchanged, "show", "empty.json")
+    assert run(unchanged, "plan", "--shard", EMPTY, "--out", "empty.json").code == 0
+    shown = run(unchanged, "show", "empty.json")
     assert (shown.code, shown.out) == (0, "Shard 3 of 40 has no targets.\n")
     for verb in (("plan",), ("drift",), ("show", "empty.json")):
         for form in ("markdown", "html", "json"):
-            ran = here(unchanged, *verb, "--format", form, *(() if "show" in verb else ("--shard", EMPTY)))
+            ran = run(unchanged, *verb, "--format", form, *(() if "show" in verb else ("--shard", EMPTY)))
             assert (ran.code, ran.err) == (0, ""), (verb, form)
             assert json.loads(ran.out)["targets"] == [] if form == "json" else "3 of 40" in ran.out
-    assert here(unchanged, "status", "--format", "json", "--shard", EMPTY).json["targets"] == []
-    assert here(unchanged, "drift", "--format", "junit", "--shard", EMPTY).code == 0
-    applied = here(unchanged, "apply", "--auto-approve", "--format", "json", "--shard", EMPTY)
+    assert run(unchanged, "status", "--format", "json", "--shard", EMPTY).json["targets"] == []
+    assert run(unchanged, "drift", "--format", "junit", "--shard", EMPTY).code == 0
+    applied = run(unchanged, "apply", "--auto-approve", "--format", "json", "--shard", EMPTY)
     assert (applied.code, json.loads(applied.out.splitlines()[-1])["complete"]) == (0, True)
-    saved = here(unchanged, "apply", "--auto-approve", "empty.json")
+    saved = run(unchanged, "apply", "--auto-approve", "empty.json")
     assert (saved.code, saved.out) == (0, "Shard 3 of 40 has no targets.\n")
 
 
@@ -242,7 +242,7 @@ def reported(folder: Path, *words: str) -> tuple[list[str], list[int]]:
     """Save the drift report of each of three shards; return the names of the files, and the exit codes."""
     files, codes = [], []
     for number in (1, 2, 3):
-        ran = here(folder, "drift", "--shard", f"{number}/3", "--format", "json", *words)
+        ran = run(folder, "drift", "--shard", f"{number}/3", "--format", "json", *words)
         files.append(f"drift-{number}.json")
         (folder / files[-1]).write_text(ran.out, "utf-8")
         codes.append(ran.code)
@@ -252,26 +252,26 @@ def reported(folder: Path, *words: str) -> tuple[list[str], list[int]]:
 def test_drift_reports_of_shards_are_one_report_with_the_exit_code_of_one_run(fleet: Path, server: Sandbox) -> None:
     files, codes = reported(fleet)
     assert codes == [5, 5, 5]
-    assert here(fleet, "drift", "--from", *files).code == 5
+    assert run(fleet, "drift", "--from", *files).code == 5
     account, region = TARGETS["t0-eu"]
     outside = client(server.endpoint_url, account=account, region=region)
     outside.update_channel(arn=outside.list_channels()["channels"][0]["arn"], authorized=True)
     files, codes = reported(fleet)
     assert codes == [5, 2, 5]
-    whole = here(fleet, "drift", "--format", "json")
-    merged = here(fleet, "drift", "--format", "json", "--from", *files)
+    whole = run(fleet, "drift", "--format", "json")
+    merged = run(fleet, "drift", "--format", "json", "--from", *files)
     assert (whole.code, merged.code) == (2, 2)
     by_name = {target["name"]: target for target in whole.json["targets"]}
     assert merged.json["targets"] == [by_name[name] for name in sorted(by_name)]
     assert {**merged.json, "targets": []} == {**whole.json, "targets": []}
-    text = here(fleet, "drift", "--from", *files)
+    text = run(fleet, "drift", "--from", *files)
     assert text.out.startswith("8 targets: 7 pending, 1 with drift.\n")
     for form in ("markdown", "html", "junit"):
-        ran = here(fleet, "drift", "--format", form, "--from", *files)
+        ran = run(fleet, "drift", "--format", form, "--from", *files)
         assert (ran.code, ran.err) == (2, ""), form
         assert all(name in ran.out for name in TARGETS), form
     # A shard without a report is not in sync.
-    some = here(fleet, "drift", "--from", files[0], files[2])
+    some = run(fleet, "drift", "--from", files[0], files[2])
     assert some.code == 1
     assert some.out.startswith("Shards 1 and 3 of 3.\n")
     assert "shard 2 of 3 has no report; pass its file too" in some.err
@@ -282,7 +282,7 @@ def test_drift_reports_of_shards_are_one_report_with_the_exit_code_of_one_run(fl
         ((*files, "--blame"), "--from cannot be combined with --blame"),
         ((*files, "--shard", "1/3"), "--from cannot be combined with --shard"),
     ):
-        ran = here(fleet, "drift", "--from", *refused)
+        ran = run(fleet, "drift", "--from", *refused)
         assert ran.code in (1, 3), refused
         assert message in ran.err, refused
 
@@ -292,76 +292,76 @@ def test_a_target_that_failed_in_one_shard_fails_the_merged_report(unchanged: Pa
     (unchanged / "credentials").write_text(keys, "utf-8")
     files, codes = reported(unchanged)
     assert codes == [5, 5, 1]
-    merged = here(unchanged, "drift", "--from", *files)
+    merged = run(unchanged, "drift", "--from", *files)
     assert merged.code == 1
     assert merged.out.startswith("8 targets: 6 pending, 2 failed.\n")
     assert "t3-us: t3-us: " not in merged.err
     assert f"p{ACCOUNTS[3]}" in merged.err
-    ran = here(unchanged, "plan", "--shard", "3/3", "--out", "new.json")
+    ran = run(unchanged, "plan", "--shard", "3/3", "--out", "new.json")
     assert (ran.code, (unchanged / "new.json").exists()) == (1, False)
 
 
 def test_one_comment_is_about_all_shards(fleet: Path) -> None:
     files = planned(fleet)
-    ran = here(fleet, "comment", "--dry-run", "--plan", *files)
+    ran = run(fleet, "comment", "--dry-run", "--plan", *files)
     assert ran.code == 0, ran.err
     assert ran.out.count("## Plan for stack `acme`") == 1
     assert all(f"`{name}`" in ran.out for name in TARGETS)
     assert "Shard" not in ran.out
-    some = here(fleet, "comment", "--dry-run", "--plan", files[1], "--plan", files[2])
+    some = run(fleet, "comment", "--dry-run", "--plan", files[1], "--plan", files[2])
     assert "2 and 3 of 3" in some.out
     reports, _ = reported(fleet)
-    assert here(fleet, "comment", "--dry-run", "--plan", *reports).out.count("## Drift of stack `acme`") == 1
-    mixed = here(fleet, "comment", "--dry-run", "--plan", files[0], reports[1])
+    assert run(fleet, "comment", "--dry-run", "--plan", *reports).out.count("## Drift of stack `acme`") == 1
+    mixed = run(fleet, "comment", "--dry-run", "--plan", files[0], reports[1])
     assert (mixed.code, mixed.err) == (
         1,
         "plan-1.json is a saved plan and drift-2.json is a drift report; pass files of one kind\n",
     )
     events = []
     for number in (1, 2, 3):
-        ran = here(fleet, "apply", "--auto-approve", "--format", "json", "--shard", f"{number}/3")
+        ran = run(fleet, "apply", "--auto-approve", "--format", "json", "--shard", f"{number}/3")
         events.append(f"apply-{number}.jsonl")
         (fleet / events[-1]).write_text(ran.out, "utf-8")
-    said = here(fleet, "comment", "--dry-run", "--plan", *events).out
+    said = run(fleet, "comment", "--dry-run", "--plan", *events).out
     assert said.count("## Apply of stack `acme`") == 1
     assert all(f"`{name}`" in said for name in TARGETS)
 
 
 def test_a_shard_of_named_targets_is_what_is_in_both(unchanged: Path) -> None:
-    ran = here(unchanged, "plan", "--shard", "1/3", "-t", "t1-eu", "-t", "t1-us", "--format", "json")
+    ran = run(unchanged, "plan", "--shard", "1/3", "-t", "t1-eu", "-t", "t1-us", "--format", "json")
     assert [target["name"] for target in ran.json["targets"]] == ["t1-eu"]
-    assert here(unchanged, "plan", "--shard", "1/3", "-t", "nowhere").code == 1
-    assert [one["name"] for one in here(unchanged, "status", "--shard", "2/3", "--format", "json").json["targets"]] == [
+    assert run(unchanged, "plan", "--shard", "1/3", "-t", "nowhere").code == 1
+    assert [one["name"] for one in run(unchanged, "status", "--shard", "2/3", "--format", "json").json["targets"]] == [
         "t0-eu"
     ]
 
 
 def test_globs_are_compared_with_the_specs_of_all_shards(fleet: Path) -> None:
     text = (fleet / "ivs-reconciler.yaml").read_text("utf-8")
-    assert here(fleet, "apply", "--auto-approve").code == 0
+    assert run(fleet, "apply", "--auto-approve").code == 0
     project = yaml.safe_load(text)
     project["targets"]["t3-us"]["specs"] = ["more.yaml"]
     (fleet / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project, sort_keys=False), "utf-8")
     (fleet / "more.yaml").write_text("channels: {three: {}}\n", "utf-8")
     for number, code in ((1, 0), (2, 0), (3, 2)):
-        ran = here(fleet, "plan", "--shard", f"{number}/3", "--only", "channel/three", "--detailed-exitcode")
+        ran = run(fleet, "plan", "--shard", f"{number}/3", "--only", "channel/three", "--detailed-exitcode")
         assert ran.code == code, ran.err
-        wrong = here(fleet, "plan", "--shard", f"{number}/3", "--exclude", "channel/thre")
+        wrong = run(fleet, "plan", "--shard", f"{number}/3", "--exclude", "channel/thre")
         assert (wrong.code, "channel/thre" in wrong.err) == (1, True)
 
 
 def test_a_shard_is_asked_for_and_never_guessed(unchanged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI_NODE_INDEX", "2")
     monkeypatch.setenv("CI_NODE_TOTAL", "3")
-    assert len(here(unchanged, "plan", "--format", "json").json["targets"]) == 8
-    ran = here(unchanged, "plan", "--shard", "auto", "--format", "json")
+    assert len(run(unchanged, "plan", "--format", "json").json["targets"]) == 8
+    ran = run(unchanged, "plan", "--shard", "auto", "--format", "json")
     assert [target["name"] for target in ran.json["targets"]] == SHARDS[1]
     for word, message in (
         ("0/3", "shards are numbered from 1 to 3"),
         ("4/3", "'4/3' is out of range: shards are numbered from 1 to 3"),
         ("x", "use I/N"),
     ):
-        ran = here(unchanged, "plan", "--shard", word)
+        ran = run(unchanged, "plan", "--shard", word)
         assert ran.code == 1
         assert message in ran.err
 
@@ -376,12 +376,12 @@ def test_targets_of_unknown_accounts_are_noted(unchanged: Path) -> None:
     project = yaml.safe_load((unchanged / "ivs-reconciler.yaml").read_text("utf-8"))
     del project["targets"]["t0-us"]["accountId"], project["targets"]["t1-us"]["accountId"]
     (unchanged / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project, sort_keys=False), "utf-8")
-    said = [here(unchanged, "plan", "--shard", f"{number}/3") for number in (1, 2, 3)]
+    said = [run(unchanged, "plan", "--shard", f"{number}/3") for number in (1, 2, 3)]
     assert sum(ran.out.count("channel/two") > 0 for ran in said) >= 2
     notes = [line for ran in said for line in ran.err.splitlines()]
     assert len(notes) == 3
     assert set(notes) == {NOTE}
-    assert here(unchanged, "plan").err == ""
+    assert run(unchanged, "plan").err == ""
 
 
 def test_a_shard_that_is_killed_while_it_applies_is_finished_by_the_next_run(fleet: Path, server: Sandbox) -> None:
@@ -404,7 +404,7 @@ def test_a_shard_that_is_killed_while_it_applies_is_finished_by_the_next_run(fle
     some = sum(len(found) for found in channels(server).values())
     assert 8 < some < 8 + 4 * 12, "killed in the middle"
     for number in (1, 2, 3):
-        ran = here(fleet, "apply", "--auto-approve", "--shard", f"{number}/3")
+        ran = run(fleet, "apply", "--auto-approve", "--shard", f"{number}/3")
         assert ran.code == 0, ran.err
     assert {len(found) for found in channels(server).values()} == {13}
-    assert here(fleet, "drift").code == 0
+    assert run(fleet, "drift").code == 0

@@ -22,7 +22,7 @@ from reconciler.model.values import Ref, thaw
 from reconciler.sandbox import Sandbox
 from reconciler.spec.desired import load_desired
 from reconciler.spec.project import load_project
-from tests.cli.support import here
+from tests.cli.support import run
 from tests.sandbox.helpers import PUBLIC_KEY
 
 SETUPS = sorted((Path(__file__).parent / "setups").glob("*.yaml"))
@@ -110,21 +110,21 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
 def test_the_account_is_exported_adopted_and_planned_to_empty(setup: Setup) -> None:
     if setup.refused:
         setup.write("long")
-        ran = here(setup.folder, "validate")
+        ran = run(setup.folder, "validate")
         assert ran.code == 1
         assert all(line in ran.err + ran.out for line in setup.refused)
         return
     setup.make()
     setup.write()
-    exported = here(setup.folder, "export", "--stream-keys", "--keys", "keys")
+    exported = run(setup.folder, "export", "--stream-keys", "--keys", "keys")
     assert (exported.code, exported.err) == (0, "")
-    assert here(setup.folder, "validate").code == 0
-    planned = here(setup.folder, "plan", "--adopt-file", "adopt.yaml")
+    assert run(setup.folder, "validate").code == 0
+    planned = run(setup.folder, "plan", "--adopt-file", "adopt.yaml")
     assert planned.code == 0
     assert " to adopt" in planned.out
     assert not any(word in planned.out for word in (" to create", " to update", " to replace", " to delete"))
-    assert here(setup.folder, "apply", "--adopt-file", "adopt.yaml", "--auto-approve").code == 0
-    again = here(setup.folder, "plan", "--detailed-exitcode")
+    assert run(setup.folder, "apply", "--adopt-file", "adopt.yaml", "--auto-approve").code == 0
+    again = run(setup.folder, "plan", "--detailed-exitcode")
     assert again.code == 0, again.out
 
 
@@ -142,9 +142,9 @@ def test_the_short_form_is_the_long_one(setup: Setup) -> None:
     # What one form has adopted by name, the other plans to empty.
     setup.make()
     setup.write("short")
-    adopted = here(setup.folder, "apply", "--adopt", "--auto-approve")
+    adopted = run(setup.folder, "apply", "--adopt", "--auto-approve")
     assert adopted.code == 0, adopted.out + adopted.err
     assert " to adopt" in adopted.out
     assert " to create" not in adopted.out
     setup.write("long")
-    assert here(setup.folder, "plan", "--detailed-exitcode").code == 0
+    assert run(setup.folder, "plan", "--detailed-exitcode").code == 0

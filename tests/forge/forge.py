@@ -12,9 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.cli.support import QuietServer
 
 GITHUB_LIMIT, GITLAB_LIMIT = 65_536, 1_000_000
 REPOSITORY = "acme/video"
@@ -625,7 +627,7 @@ def forge_server() -> Iterator[Forge]:
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve  # noqa: N815 - the names are http.server's
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server = QuietServer(("127.0.0.1", 0), Answers)
     forge.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

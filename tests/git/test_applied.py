@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import ACCOUNT, arn_of, here, outside, rewrite, stack
+from tests.cli.support import ACCOUNT, arn_of, outside, rewrite, run, stack
 from tests.controller.git import commit, git, repository
 
 ONE: dict[str, object] = {"channels": {"one": {}, "two": {}}}
@@ -27,9 +27,9 @@ def repo(tmp_path: Path) -> Path:
 
 def apply(folder: Path, *words: str) -> None:
     """Apply, check that the next plan is empty, and forget the record, as another machine does not have it."""
-    ran = here(folder, "apply", "--auto-approve", *words)
+    ran = run(folder, "apply", "--auto-approve", *words)
     assert ran.code == 0, ran.err
-    assert here(folder, "plan", "--detailed-exitcode", *words).code == 0
+    assert run(folder, "plan", "--detailed-exitcode", *words).code == 0
     forget_record(folder)
 
 
@@ -52,7 +52,7 @@ def tags(folder: Path) -> dict[str, str]:
 
 def drift(folder: Path, *words: str) -> tuple[int, dict[str, str], str]:
     """Return the exit code of drift, the status of each channel, and the notes."""
-    ran = here(folder, "drift", "--format", "json", *words)
+    ran = run(folder, "drift", "--format", "json", *words)
     assert "Traceback" not in ran.err
     (target, *_) = ran.json["targets"]
     found = {each["address"]: each["status"] for each in target["findings"] if each["address"].startswith("channel/")}
@@ -64,7 +64,7 @@ def test_a_channel_that_was_merged_and_never_applied_is_pending(repo: Path) -> N
     commit(repo)
     assert drift(repo) == (5, {"channel/three": "pending"}, "")
     first = git(repo, "rev-parse", "HEAD^")
-    assert f"not in commit {first[:10]}, the last applied" in here(repo, "drift").out
+    assert f"not in commit {first[:10]}, the last applied" in run(repo, "drift").out
     git(repo, "checkout", "-q", "--detach")
     assert drift(repo)[:2] == (5, {"channel/three": "pending"})
     # Not committed either: the work tree is what is compared.
@@ -76,7 +76,7 @@ def test_a_channel_that_was_applied_is_missing(repo: Path) -> None:
     delete(repo, "two")
     assert drift(repo) == (2, {"channel/two": "missing"}, "")
     commit_one = git(repo, "rev-parse", "HEAD")
-    assert f"in commit {commit_one[:10]}, the last applied" in here(repo, "drift").out
+    assert f"in commit {commit_one[:10]}, the last applied" in run(repo, "drift").out
     rewrite(repo, NEW)
     commit(repo)
     assert drift(repo) == (2, {"channel/two": "missing", "channel/three": "pending"}, "")
@@ -98,7 +98,7 @@ def test_the_resource_with_the_commit_is_deleted_too(repo: Path) -> None:
     commit(repo)
     code, found, _ = drift(repo)
     assert (code, found) == (2, {"channel/one": "missing", "channel/three": "missing"})
-    assert "deleted outside ivs-reconciler, or never applied" in here(repo, "drift").out
+    assert "deleted outside ivs-reconciler, or never applied" in run(repo, "drift").out
 
 
 def test_a_renamed_channel_is_missing_under_its_new_address(repo: Path) -> None:
@@ -179,7 +179,7 @@ def test_outside_a_repository_no_tag_is_written_and_an_older_one_is_no_longer_be
 def test_a_tag_of_anyone_is_no_argument_of_git(repo: Path) -> None:
     with outside(repo) as (ivs, _):
         ivs.tag_resource(resourceArn=arn_of(ivs, "one"), tags={TAG: "--output=x"})
-    assert here(repo, "plan", "--detailed-exitcode").code == 0
+    assert run(repo, "plan", "--detailed-exitcode").code == 0
     rewrite(repo, NEW)
     assert drift(repo)[:2] == (2, {"channel/three": "missing"})
 

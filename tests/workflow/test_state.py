@@ -22,7 +22,7 @@ from reconciler.plan.plan import PlanOptions
 from reconciler.workflow.history import record_apply, recorded_addresses
 from reconciler.workflow.records import S3Records, safe_name
 from tests.builders import desired, live, of, wanted
-from tests.cli.support import ACCOUNT, REGION, arn_of, here, outside, rewrite, stack
+from tests.cli.support import ACCOUNT, REGION, arn_of, outside, rewrite, run, stack
 
 BUCKET = "acme-ops"
 ONE: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}}}
@@ -65,15 +65,15 @@ def folder(tmp_path: Path, prefix: str, s3: Any) -> Path:
 
 
 def apply(folder: Path, *words: str) -> str:
-    ran = here(folder, "apply", "--auto-approve", *words)
+    ran = run(folder, "apply", "--auto-approve", *words)
     assert ran.code == 0, ran.err
-    assert here(folder, "plan", "--detailed-exitcode").code == 0
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
     shutil.rmtree(folder / ".ivs-reconciler", ignore_errors=True)
     return ran.err
 
 
 def drift(folder: Path) -> tuple[int, dict[str, str], str]:
-    ran = here(folder, "drift", "--format", "json")
+    ran = run(folder, "drift", "--format", "json")
     (target,) = ran.json["targets"]
     found = {each["address"]: each["status"] for each in target["findings"] if "channel/" in each["address"]}
     return ran.code, found, "\n".join(target["notes"])
@@ -103,7 +103,7 @@ def test_another_machine_tells_missing_from_pending(folder: Path, s3: Any, prefi
     assert (code, notes) == (2, "")
     assert found["channel/one"] == "missing"
     assert found["channel/three"] == "pending"
-    assert 'expected "LOW", actual "NORMAL"' in here(folder, "drift").out, "what it was applied as is recorded"
+    assert 'expected "LOW", actual "NORMAL"' in run(folder, "drift").out, "what it was applied as is recorded"
     apply(folder)
     assert "channel/three" in content_of(s3, key_of(prefix))["addresses"]
     before = s3.head_object(Bucket=BUCKET, Key=key_of(prefix))["LastModified"]
@@ -115,7 +115,7 @@ def test_a_list_without_the_recorded_resources_is_refused_on_another_machine(fol
     with outside(folder) as (ivs, _):
         for channel in ivs.list_channels()["channels"]:
             ivs.delete_channel(arn=channel["arn"])
-    planned = here(folder, "plan")
+    planned = run(folder, "plan")
     assert planned.code == 3
     assert "AWS lists 0 of the 2 channels recorded at the last apply" in planned.err
 
@@ -136,13 +136,13 @@ def test_a_damaged_record_is_reported_ignored_and_written_again(folder: Path, s3
 def test_a_bucket_that_cannot_be_reached_is_a_warning(tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     del s3
     folder = stack(tmp_path / "repo", ONE, state={"s3": {"bucket": "no-such-bucket"}})
-    ran = here(folder, "apply", "--auto-approve")
+    ran = run(folder, "apply", "--auto-approve")
     assert ran.code == 0, ran.err
     assert "the record s3://no-such-bucket/acme-live/dev/applied.json cannot be used" in ran.err
     assert "drift cannot tell resources deleted outside from new ones" in ran.err
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     folder = stack(tmp_path / "other", ONE, state={"s3": {"bucket": BUCKET, "prefix": "unreachable/"}})
-    ran = here(folder, "apply", "--auto-approve")
+    ran = run(folder, "apply", "--auto-approve")
     assert ran.code == 0, ran.err
     assert "was not written" in ran.err
     rewrite(folder, NEW)
@@ -178,10 +178,10 @@ def test_a_project_file_says_where_and_a_pin_fixes_it(tmp_path: Path, s3: Any) -
     content = yaml.safe_load((folder / "ivs-reconciler.yaml").read_text(encoding="utf-8"))
     for pinned, code in (({"s3": {"bucket": BUCKET}}, 3), (None, 3), ({"s3": {"bucket": "acme-other"}}, 0)):
         pin.write_text(yaml.safe_dump({**content, "state": pinned}), encoding="utf-8")
-        ran = here(folder, "plan", "--pin", str(pin))
+        ran = run(folder, "plan", "--pin", str(pin))
         assert ran.code == code, ran.err
         assert ("state is not as in" in ran.err) == bool(code)
-    shown = here(folder, "iam-policy", "apply").json["Statement"]
+    shown = run(folder, "iam-policy", "apply").json["Statement"]
     found = {each["Sid"]: each for each in shown if "State" in each["Sid"] and "Wait" not in each["Sid"]}
     assert found["ReadState"]["Resource"] == ["arn:aws:s3:::acme-other/acme-live/*"]
     assert found["WriteState"]["Action"] == ["s3:PutObject"]
@@ -192,6 +192,6 @@ def test_a_project_file_says_where_and_a_pin_fixes_it(tmp_path: Path, s3: Any) -
         "targets": {"dev": {"region": REGION, "accountId": ACCOUNT, "sandbox": "x.db"}},
     }
     (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump(wrong, sort_keys=False), encoding="utf-8")
-    ran = here(folder, "validate")
+    ran = run(folder, "validate")
     assert ran.code == 1
     assert "ivs-reconciler.yaml:3:" in ran.err + ran.out
