@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -11,6 +12,9 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from reconciler.errors import UsageError
+
+with contextlib.suppress(ImportError):  # Windows has none
+    import resource  # Not where it is used: without a free file descriptor nothing can be imported.
 
 CA_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """The variables that name a file of CA certificates, the first that is set first."""
@@ -75,9 +79,7 @@ def is_out_of_descriptors(error: BaseException) -> bool:
 
 def descriptors() -> int:
     """Return how many files and connections this process may have open."""
-    try:
-        import resource  # noqa: PLC0415 - Windows has none
-    except ImportError:
+    if "resource" not in globals():
         return 8192
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft

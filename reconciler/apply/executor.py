@@ -22,9 +22,11 @@ from reconciler.apply.duplicates import Resolution, resolve_duplicates
 from reconciler.apply.events import ActionFinished, Event, StepFinished
 from reconciler.apply.live_channels import LiveWaits, StreamCheck, WaitingStep
 from reconciler.apply.step import STOP_STREAM, StepResult, run_step
+from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref
+from reconciler.network import is_out_of_descriptors, out_of_descriptors
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Result, Step, StepOutcome, TargetPlan
 
 _CALLS_PER_OPERATION = 3
@@ -54,6 +56,7 @@ def execute(  # noqa: PLR0913 - clocks and calls are arguments, so that tests ne
     ``new_resources`` finds creates whose answer was lost, and creates of a concurrent apply; without it, a lost answer is a failure.
     ``draw`` returns random numbers from 0 to 1, so that two concurrent applies do not retry in step.
     ``publish`` writes the value of a stream key to its sink; without it, such a step fails.
+    If the apply cannot go on, for instance without threads or file descriptors, the actions that are left have failed.
     """
     inbox: SimpleQueue[Event | StreamCheck | Future[StepResult]] = SimpleQueue()
     context = Context(
@@ -71,6 +74,11 @@ def execute(  # noqa: PLR0913 - clocks and calls are arguments, so that tests ne
     began = clock()
     try:
         execution.run()
+    except (AwsError, OSError) as error:
+        reason = out_of_descriptors() if is_out_of_descriptors(error) else str(error)
+        execution.graph.fail(
+            f"the apply ended early: {reason}; in-flight calls may have been carried out, run plan again"
+        )
     finally:
         # Also when the caller's thread is interrupted: calls that were not sent stay unsent.
         execution.close()
@@ -181,7 +189,11 @@ class _Execution:
             pool = ThreadPoolExecutor(_CALLS_PER_OPERATION, thread_name_prefix=f"apply-{step.operation}")
             self._pools[step.operation] = pool
         self._in_flight += 1
-        pool.submit(run_step, step, address, self._context).add_done_callback(self._inbox.put)
+        try:
+            started = pool.submit(run_step, step, address, self._context)
+        except RuntimeError as error:  # the system allows no more threads
+            raise AwsError(f"{error}; raise ulimit -u, or lower --targets-at-once", code="TooManyThreads") from None
+        started.add_done_callback(self._inbox.put)
 
     def _wait_until_offline(self, step_id: str, channel_arn: str, *, again: bool = False) -> None:
         """Let a step wait until its channel is not live; with ``again``, send its call again then."""
@@ -317,6 +329,11 @@ class Graph:
             [_skipped(step, "its steps depend on each other in a cycle; run plan again") for step in left], changes
         )
         return changes
+
+    def fail(self, message: str) -> None:
+        """Settle all steps that are left as failed."""
+        left = [step for step in self._steps.values() if step.id not in self._settled]
+        self._settle((StepOutcome(step.id, step.operation, Result.FAILED, message=message) for step in left), Changes())
 
     def replace_outcome(self, outcome: StepOutcome, arns: Mapping[Address, str]) -> Outcome:
         """Replace the outcome of a settled step, with the ARNs it returned; return the new outcome of its action."""

@@ -9,6 +9,7 @@ from reconciler.cli.options import (
     Subparsers,
     add_allowances,
     add_approval,
+    add_at_once,
     add_format,
     add_live,
     add_scope,
@@ -48,6 +49,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="the base that a saved plan must have, whose guardrails count as well (with --require-commit, default: the name given to plan --base)",
     )
     add_approval(parser)
+    add_at_once(parser)
     add_format(parser, "text", "json")
     add_shard(parser)
     add_scope(parser)
@@ -96,7 +98,15 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
         lost = stack.enter_context(hold_locks(args, targets))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(
-                survey_targets(project, targets, options, desired=desired, adopt=adopt, progress=progress)
+                survey_targets(
+                    project,
+                    targets,
+                    options,
+                    desired=desired,
+                    adopt=adopt,
+                    progress=progress,
+                    at_once=args.targets_at_once,
+                )
             )
         check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
         warn(warning for state in desired.values() for warning in state.warnings)
@@ -162,7 +172,15 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         try:
             with reading(sys.stderr) as progress:
                 surveys = stack.enter_context(
-                    survey_targets(project, targets, plan.options, desired=desired, adopt=adopt, progress=progress)
+                    survey_targets(
+                        project,
+                        targets,
+                        plan.options,
+                        desired=desired,
+                        adopt=adopt,
+                        progress=progress,
+                        at_once=args.targets_at_once,
+                    )
                 )
         except AdoptionError as error:
             raise StalePlan.because(map(str, error.problems)) from None

@@ -6,8 +6,8 @@ import argparse
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,13 +23,14 @@ from reconciler.model.target import Project, Target
 from reconciler.plan.codec import to_json
 from reconciler.plan.plan import ApplyResult, Plan, PlanOptions
 from reconciler.report.outputs import outputs_json
-from reconciler.report.words import join_words, nonzero
+from reconciler.report.text import render_results
+from reconciler.report.words import apply_states, join_words, nonzero
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import outputs_of, publish, survey_after
 from reconciler.workflow.progress import interruptible
-from reconciler.workflow.run import ApplyObserver, apply_plans
+from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey
 
 _STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
@@ -102,18 +103,17 @@ def approve_and_run(
     refused = refusals(plan, project, recorded)
     if refused:
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
-    events = _JsonLines(sum(bool(target.actions) for target in plan.targets)) if args.format == "json" else None
-    watch: ApplyObserver = events or Screen(context.paint(sys.stdout))
-    if all(not target.actions for target in plan.targets):
-        apply_plans(surveys, project, watch, stop=threading.Event())
+    paint = context.paint(sys.stdout)
+    work = {target.name: len(target.actions) for target in plan.targets if target.actions}
+    events = _JsonLines(work) if args.format == "json" else None
+    at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
+    if not work:
+        apply_plans(surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once)
         handed_on = _hand_on(surveys, (), project, plan.options, as_json=args.format == "json")
         if args.format == "json":
             _line({"type": "result", "complete": True, "targets": [], **handed_on.members})
         return ExitCode.OK if handed_on.complete else ExitCode.INCOMPLETE
-    if not any(action.blocked is None for target in plan.targets for action in target.actions):
-        raise PlanRefused(f"{args.command} refused: all actions are blocked, see above. Nothing was changed")
-    if not args.auto_approve and not _agreed(plan):
-        raise PlanRefused(f"{args.command} not approved. Nothing was changed")
+    _require_approval(plan, args)
     if before_first_call:
         before_first_call()
     surveys = (
@@ -125,14 +125,24 @@ def approve_and_run(
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
             try:
-                results = apply_plans(
-                    surveys, project, watch, stop=stop, lost=lost, note=lambda text: print_notes([text])
-                )
+                with nullcontext(events) if events else Screen(paint, work) as watch:
+                    results = apply_plans(
+                        surveys,
+                        project,
+                        watch,
+                        stop=stop,
+                        lost=lost,
+                        at_once=at_once,
+                        note=lambda text: print_notes([text]),
+                    )
+                if not events and (overview := render_results(plan, results, paint=paint)):
+                    write_fitted(f"\n{overview}", sys.stdout)
+                    sys.stdout.flush()
                 if not stop.is_set():
                     handed_on = _hand_on(surveys, results, project, plan.options, as_json=events is not None)
             finally:
                 if events:
-                    events.end(handed_on.members)
+                    events.end(plan, handed_on.members)
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
     complete = handed_on.complete and all(result.complete for result in results)
@@ -158,39 +168,50 @@ def _warn(text: str) -> None:
         sys.stderr.flush()
 
 
-def _agreed(plan: Plan) -> bool:
+def _require_approval(plan: Plan, args: argparse.Namespace) -> None:
+    """Ask unless approval is given. Raises ``PlanRefused`` if nothing can be done, or the answer is no."""
+    if not any(action.blocked is None for target in plan.targets for action in target.actions):
+        raise PlanRefused(f"{args.command} refused: all actions are blocked, see above. Nothing was changed")
     where = ", ".join(
         f"{target.name} ({target.account_id}, {target.region})" for target in plan.targets if target.actions
     )
-    return confirmed(f"\nApply these changes to {where}?")
+    if not args.auto_approve and not confirmed(f"\nApply these changes to {where}?"):
+        raise PlanRefused(f"{args.command} not approved. Nothing was changed")
 
 
 class _JsonLines:
-    """Events and results as JSON, one object a line. The last result is printed at the end, with the outputs."""
+    """Events and results of these targets as JSON, one object a line; the results at the end, in this order. Thread-safe."""
 
-    def __init__(self, results: int) -> None:
-        self._left = results
-        self._last: dict[str, object] | None = None
+    def __init__(self, targets: Iterable[str]) -> None:
+        self._order = tuple(targets)
+        self._results: dict[str, ApplyResult] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def observe(self, name: str, actions: int) -> Iterator[Callable[[Event], None]]:
         """Yield a function that prints the events of one target."""
         del actions
-        yield lambda event: _line({"target": name, **events_json(event), **_expected_end(event)})
+
+        def handle(event: Event) -> None:
+            content = {"target": name, **events_json(event), **_expected_end(event)}
+            with self._lock:
+                _line(content)
+
+        yield handle
 
     def finished(self, result: ApplyResult) -> None:
-        """Print the result of one target, or keep the last one."""
-        self._left -= 1
-        if self._left:
-            _line(result_json(result))
-        else:
-            self._last = result_json(result)
+        """Keep the result of one target."""
+        self._results[result.name] = result
 
-    def end(self, outputs: Mapping[str, object]) -> None:
-        """Print the last result, if there is one, with more members."""
-        if self._last is not None:
-            _line({**self._last, **outputs})
-            self._last = None
+    def end(self, plan: Plan, outputs: Mapping[str, object]) -> None:
+        """Print the results; before those of several targets their states, and in the last one more members."""
+        results = [self._results[name] for name in self._order if name in self._results]
+        with self._lock:
+            if len(plan.targets) > 1 and len(results) == len(self._order):
+                states = {one.name: one.state for one in apply_states(plan, results)}
+                _line({"type": "summary", "counts": dict(Counter(states.values())), "targets": states})
+            for result in results:
+                _line({**result_json(result), **(outputs if result is results[-1] else {})})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_approval, add_format, begin, did_you_mean, spec_of
+from reconciler.cli.options import Subparsers, add_approval, add_at_once, add_format, begin, did_you_mean, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +35,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="the address of a managed resource that the spec does not have, such as channel/lobby, or a glob, such as 'channel/pool-*'",
     )
     add_approval(parser)
+    add_at_once(parser)
     add_format(parser, "text", "json")
     parser.set_defaults(run=run)
 
@@ -72,7 +73,15 @@ def _forget(args: argparse.Namespace) -> int:
             }
             with reading(sys.stderr) as progress:
                 return stack.enter_context(
-                    survey_targets(project, targets, options, desired=states, progress=progress, every_kind=True)
+                    survey_targets(
+                        project,
+                        targets,
+                        options,
+                        desired=states,
+                        progress=progress,
+                        every_kind=True,
+                        at_once=args.targets_at_once,
+                    )
                 )
 
         surveys = survey(dict.fromkeys(desired, exact))

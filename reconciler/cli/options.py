@@ -485,7 +485,7 @@ def add_at_once(parser: argparse.ArgumentParser) -> None:
         "--targets-at-once",
         metavar="N",
         type=_at_least_one,
-        help="targets read at the same time (default: 8 for each processor, at most 32, fewer where ulimit -n is low)",
+        help="targets worked on at the same time (default: 8 for each processor, at most 32, fewer where ulimit -n is low)",
     )
 
 

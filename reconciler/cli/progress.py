@@ -1,22 +1,27 @@
-"""Progress of an apply: a line an action, and a bar on a terminal."""
+"""Progress of an apply: a block of lines for each target in the project's order, and on a terminal one bar for all."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TextIO, cast
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self, TextIO, cast
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting
 from reconciler.plan.plan import ApplyResult, Outcome, Result
-from reconciler.report.text import Paint, plain, render_result
-from reconciler.report.words import duration_words
+from reconciler.report.text import Paint, render_result
+from reconciler.report.words import duration_words, end_words, tally_words
 from reconciler.terminal import fitted, sanitize, write_fitted
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from types import TracebackType
+
+    from rich.console import RenderableType
+    from rich.progress import Progress
 
 _MARKS = {
     Result.DONE: ("done", "good"),
@@ -43,9 +48,7 @@ def local_now() -> datetime:
 def forecast_words(forecast: Forecast, now: datetime) -> str:
     """Return which operation limits the rate, how many of its calls are left, and when they end."""
     coming = forecast.expected
-    end = now + timedelta(seconds=coming.seconds)
-    day = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
-    return f"{coming.calls:,} {coming.operation} left at {coming.pace:.3g}/s, ends {day}{end:%H:%M:%S} ({duration_words(coming.seconds)})"
+    return f"{coming.calls:,} {coming.operation} left at {coming.pace:.3g}/s, {end_words(coming.seconds, now)}"
 
 
 class Waits:
@@ -69,38 +72,11 @@ class Waits:
         )
 
 
-@contextlib.contextmanager
-def watcher(name: str, actions: int, stdout: TextIO, stderr: TextIO, paint: Paint) -> Iterator[Lines | Bar]:
-    """Show one target's apply; with a bar if stderr is a terminal."""
-    stdout.write(f"\nApplying to {name}\n")
-    stdout.flush()
-    if not stderr.isatty():
-        yield Lines(stdout, paint)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[forecast]}"),
-    )
-    with Progress(*columns, console=Console(file=stderr), transient=True) as progress:
-        yield Bar(
-            progress,
-            progress.add_task(name, total=actions, forecast=""),
-            Lines(stdout, paint),
-            same_terminal=stdout.isatty(),
-        )
-
-
 class Lines:
     """A line for each finished action, and one a minute about what is left."""
 
-    def __init__(self, stdout: TextIO, paint: Paint, now: Callable[[], datetime] = local_now) -> None:
-        self._stdout = stdout
+    def __init__(self, write: Callable[[str], object], paint: Paint, now: Callable[[], datetime] = local_now) -> None:
+        self._write = write
         self._paint = paint
         self._now = now
         self._waits = Waits()
@@ -109,76 +85,172 @@ class Lines:
     def event(self, event: Event) -> None:
         """Handle one event."""
         if isinstance(event, ActionFinished):
-            if event.outcome.result is Result.SKIPPED:
-                return  # the report has one line for all that were skipped for one reason
-            write_fitted(self.line(event.outcome, self._paint) + "\n", self._stdout)
-            self._stdout.flush()
+            if (
+                event.outcome.result is not Result.SKIPPED
+            ):  # the report has one line for all that were skipped for one reason
+                self._write(self._line(event.outcome))
         elif (words := self._waits.words(event)) is not None:
-            write_fitted(f"  {self._paint('waiting', 'note')}  {words}\n", self._stdout)
-            self._stdout.flush()
+            self._write(f"  {self._paint('waiting', 'note')}  {words}\n")
         elif (
             isinstance(event, Forecast)
             and event.elapsed - self._forecast_at >= _FORECAST_INTERVAL_SECONDS
             and event.expected.seconds >= _MIN_FORECAST_SECONDS
         ):
             self._forecast_at = event.elapsed
-            forecast = self._paint(forecast_words(event, self._now()), "dim")
-            write_fitted(f"  {forecast}\n", self._stdout)
-            self._stdout.flush()
+            self._write(f"  {self._paint(forecast_words(event, self._now()), 'dim')}\n")
 
-    @staticmethod
-    def line(outcome: Outcome, paint: Paint) -> str:
-        """Return the line of one outcome."""
+    def _line(self, outcome: Outcome) -> str:
         word, tone = _MARKS[outcome.result]
         message = f": {outcome.message}" if outcome.message else ""
-        return f"  {paint(word, tone)}  {sanitize(f'{outcome.verb.value} {outcome.address}{message}')}"
-
-
-@dataclass
-class Bar:
-    """A progress bar on a terminal, with the lines above it if stdout is the same terminal."""
-
-    progress: Progress
-    task: TaskID
-    lines: Lines
-    same_terminal: bool
-    waits: Waits = field(default_factory=Waits)
-
-    def event(self, event: Event) -> None:
-        """Handle one event."""
-        if isinstance(event, Forecast):
-            self.progress.update(self.task, forecast=forecast_words(event, local_now()))
-            return
-        if self.same_terminal and (words := self.waits.words(event)) is not None:
-            self._print(f"  waiting  {words}")
-            return
-        if not isinstance(event, ActionFinished):
-            self.lines.event(event)
-            return
-        if self.same_terminal and event.outcome.result is not Result.SKIPPED:
-            self._print(Lines.line(event.outcome, plain))
-        else:
-            self.lines.event(event)
-        self.progress.advance(self.task)
-
-    def _print(self, line: str) -> None:
-        console = self.progress.console
-        console.print(fitted(line, cast("TextIO", console.file)), markup=False, highlight=False, soft_wrap=True)
+        return f"  {self._paint(word, tone)}  {sanitize(f'{outcome.verb.value} {outcome.address}{message}')}\n"
 
 
 class Screen:
-    """Lines and a bar on the terminal, and the report at the end."""
+    """The apply of these targets, in their order, on a terminal or in a log. Thread-safe.
 
-    def __init__(self, paint: Paint) -> None:
+    The first target that has not ended is shown as it goes; what the targets after it say is kept until it is their turn.
+    ``actions`` has the number of actions of each target.
+    """
+
+    def __init__(self, paint: Paint, actions: Mapping[str, int]) -> None:
         self._paint = paint
+        self._actions = actions
+        self._turns = deque(actions)
+        self._kept: dict[str, list[str]] = {name: [] for name in actions}
+        self._ended: set[str] = set()
+        self._lock = threading.Lock()
+        self._bar: Bar | None = None
 
-    @contextlib.contextmanager
+    def __enter__(self) -> Self:
+        """Show a bar if stderr is a terminal."""
+        if sys.stderr.isatty():
+            self._bar = Bar(self._actions, sys.stderr)
+            self._bar.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Erase the bar, and show what was kept: after an interrupt, of targets that did not come to their end."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.progress.stop()
+                self._bar = None
+            for name in self._turns:
+                self._show("".join(self._kept.pop(name)))
+            self._turns.clear()
+
+    @contextmanager
     def observe(self, name: str, actions: int) -> Iterator[Callable[[Event], None]]:
         """Yield a function that shows the events of one target."""
-        with watcher(name, actions, sys.stdout, sys.stderr, self._paint) as shown:
-            yield shown.event
+        del actions
+        self._write(name, f"\nApplying to {name}\n")
+        lines = Lines(lambda text: self._write(name, text), self._paint)
+
+        def handle(event: Event) -> None:
+            bar = self._bar
+            if bar is not None:
+                bar.event(name, event)
+            # When a target's turn comes, what was expected before is of no interest.
+            if not isinstance(event, Forecast) or (bar is None and self._turns and self._turns[0] == name):
+                lines.event(event)
+
+        yield handle
 
     def finished(self, result: ApplyResult) -> None:
-        """Show the report of one target."""
-        write_fitted("\n" + render_result(result, paint=self._paint), sys.stdout)
-        sys.stdout.flush()
+        """Show the report of one target, and after it what the next ones said meanwhile."""
+        self._write(result.name, "\n" + render_result(result, paint=self._paint))
+        with self._lock:
+            if self._bar is not None:
+                self._bar.finished(result)
+            self._ended.add(result.name)
+            while self._turns and self._turns[0] in self._ended:
+                self._kept.pop(self._turns.popleft())
+                if self._turns:
+                    self._show("".join(self._kept[self._turns[0]]))
+                    self._kept[self._turns[0]].clear()
+
+    def _write(self, name: str, text: str) -> None:
+        with self._lock:
+            if self._turns and self._turns[0] == name:
+                self._show(text)
+            elif name in self._kept:
+                self._kept[name].append(text)
+
+    def _show(self, text: str) -> None:
+        if not text:
+            return
+        if self._bar is not None and sys.stdout.isatty():
+            self._bar.print(text)
+        else:
+            write_fitted(text, sys.stdout)
+            sys.stdout.flush()
+
+
+class Bar:
+    """A progress bar for the actions of all targets; above it, for several, how many targets are done, failed and left."""
+
+    def __init__(self, actions: Mapping[str, int], stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.text import Text
+
+        several = len(actions) > 1
+        head = self._head
+
+        class WithHead(Progress):
+            def get_renderables(self) -> Iterator[RenderableType]:
+                if several:
+                    yield Text(head(sum(task.completed for task in self.tasks)))
+                yield from super().get_renderables()
+
+        self._targets = len(actions)
+        self._done = self._failed = 0
+        self._total = sum(actions.values())
+        self._ends: dict[str, float] = {}
+        self._began = time.monotonic()
+        self.progress: Progress = WithHead(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[forecast]}"),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self._several = several
+        self._task = self.progress.add_task(
+            "actions" if several else next(iter(actions)), total=self._total, forecast=""
+        )
+
+    def event(self, name: str, event: Event) -> None:
+        """Take in one event of a target."""
+        if isinstance(event, ActionFinished):
+            self.progress.advance(self._task)
+        elif isinstance(event, Forecast) and self._several:
+            self._ends[name] = time.monotonic() + event.expected.seconds
+        elif isinstance(event, Forecast):
+            self.progress.update(self._task, forecast=forecast_words(event, local_now()))
+
+    def finished(self, result: ApplyResult) -> None:
+        """Count a target that has ended."""
+        self._ends.pop(result.name, None)
+        if any(outcome.result is Result.FAILED for outcome in result.outcomes):
+            self._failed += 1
+        else:
+            self._done += 1
+
+    def print(self, text: str) -> None:
+        """Print lines above the bar."""
+        from rich.text import Text
+
+        console = self.progress.console
+        console.print(Text.from_ansi(fitted(text, cast("TextIO", console.file)).rstrip("\n")), soft_wrap=True)
+
+    def _head(self, done: float) -> str:
+        now = time.monotonic()
+        # The targets at work know their rates; the mean of what is done also counts the targets that have not begun.
+        left = [end - now for end in tuple(self._ends.values())]
+        if done:
+            left.append((now - self._began) * (self._total - done) / done)
+        return tally_words(self._targets, self._done, self._failed, max(left, default=0.0), local_now())

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_approval, add_format, begin, did_you_mean, spec_of
+from reconciler.cli.options import Subparsers, add_approval, add_at_once, add_format, begin, did_you_mean, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="rotate even if the channel is live: the broadcast continues, but cannot reconnect with the old key",
     )
     add_approval(parser)
+    add_at_once(parser)
     add_format(parser, "text", "json")
     # A rotation is an apply without guardrail overrides.
     parser.set_defaults(run=run)
@@ -92,7 +93,15 @@ def _rotate(args: argparse.Namespace) -> int:
         lost = stack.enter_context(approval.hold_locks(args, targets, "rotate"))
         with reading(sys.stderr) as progress:
             surveys = stack.enter_context(
-                survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress, rotate=rotate)
+                survey_targets(
+                    project,
+                    targets,
+                    PlanOptions(),
+                    desired=desired,
+                    progress=progress,
+                    rotate=rotate,
+                    at_once=args.targets_at_once,
+                )
             )
         surveys = tuple(replace(survey, plan=_rotations_only(survey.plan, rotate.addresses)) for survey in surveys)
         plan = combine_plans(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))

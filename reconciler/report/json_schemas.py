@@ -227,8 +227,22 @@ _EVENTS: dict[str, tuple[str, Form]] = {
             expectedEnd=described(TEXT, "UTC, ISO 8601."),
         ),
     ),
+    "summary": (
+        "How the apply of each of several targets ended; before their results.",
+        object_of(
+            counts=described(
+                form.ANY, "Targets by state.", type="object", additionalProperties={"type": "integer", "minimum": 0}
+            ),
+            targets=described(
+                form.ANY,
+                "The state of each target: applied, in sync, incomplete, interrupted, failed.",
+                type="object",
+                additionalProperties={"type": "string"},
+            ),
+        ),
+    ),
     "result": (
-        "The end of the apply of one target; without a target if there was nothing to do.",
+        "The end of the apply of one target, in the order of the project; without a target if there was nothing to do.",
         object_of(
             **{name: member if name == "complete" else form.omitted(member) for name, member in APPLY_RESULT.items()},
             outputs=form.omitted(

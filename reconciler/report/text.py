@@ -35,6 +35,7 @@ from reconciler.report.words import (
     WIDENS,
     TargetState,
     apply_state,
+    apply_states,
     blame_words,
     broadcast_words,
     comparison_words,
@@ -47,6 +48,7 @@ from reconciler.report.words import (
     ignored_words,
     in_sync_words,
     live_channels_words,
+    outcome_words,
     overview_words,
     plan_states,
     plural,
@@ -117,7 +119,16 @@ def render_drifts(
     return "\n".join((*head, *_overview(states, paint), *each))
 
 
-_STATE_TONES = {"in sync": "good", "with changes": "change", "pending": "change", "with drift": "bad", "failed": "bad"}
+_STATE_TONES = {
+    "applied": "good",
+    "in sync": "good",
+    "with changes": "change",
+    "pending": "change",
+    "with drift": "bad",
+    "incomplete": "change",
+    "interrupted": "bad",
+    "failed": "bad",
+}
 
 
 def _overview(states: Sequence[TargetState], paint: Paint) -> list[str]:
@@ -171,7 +182,6 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
 
 def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
     """Return the counts of an apply's outcomes, and each that is not done, with AWS's message."""
-    counts = {sort: sum(1 for outcome in result.outcomes if outcome.result is sort) for sort in Result}
     lines: list[str] = []
     for message, outcomes in _by_message(result).items():
         if len(outcomes) > 1:
@@ -181,11 +191,17 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
             lines += _outcome(outcomes[0], paint)
     state = apply_state(result)
     head = paint(f"Apply {state}", {"complete": "good", "incomplete": "change"}.get(state, "bad"))
-    words = ", ".join(f"{count:,} {sort.value}" for sort, count in counts.items() if count or sort is Result.DONE)
-    lines.append(f"{head} for {result.name}: {words} ({plural(result.calls, 'call')}, {result.seconds:.1f} s).")
+    lines.append(
+        f"{head} for {result.name}: {outcome_words(result)} ({plural(result.calls, 'call')}, {result.seconds:.1f} s)."
+    )
     if not result.complete:
         lines.append("Run plan to see what is left.")
     return "\n".join(lines) + "\n"
+
+
+def render_results(plan: Plan, results: Sequence[ApplyResult], *, paint: Paint = plain) -> str:
+    """Return how the apply of all targets ended, a line each, if there are more than a few."""
+    return "\n".join(_overview(apply_states(plan, results), paint))
 
 
 def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:

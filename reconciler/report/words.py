@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -76,7 +76,8 @@ def summary_words(summary: Summary) -> str:
 OVERVIEW_FROM = 4
 """From so many targets on, a report begins with all of them at a glance."""
 
-_STATES = ("in sync", "with changes", "pending", "with drift", "failed")
+_MIN_END_SECONDS = 5.0
+_STATES = ("applied", "in sync", "with changes", "pending", "with drift", "incomplete", "interrupted", "failed")
 
 
 class TargetState(NamedTuple):
@@ -109,6 +110,32 @@ def drift_states(reports: Iterable[DriftReport], failed: Mapping[str, str]) -> l
     ] + failed_states(failed)
 
 
+def apply_states(plan: Plan, results: Iterable[ApplyResult]) -> list[TargetState]:
+    """Return how the apply of each target of a plan ended, in the plan's order."""
+    by_name = {result.name: result for result in results}
+    return [
+        TargetState(
+            one.name, one.account_id, one.region, _apply_state(by_name[one.name]), outcome_words(by_name[one.name])
+        )
+        if one.name in by_name
+        else TargetState(one.name, one.account_id, one.region, "in sync")
+        for one in plan.targets
+        if one.name in by_name or not one.actions
+    ]
+
+
+def _apply_state(result: ApplyResult) -> str:
+    """Return ``apply_state`` as an overview names it."""
+    state = apply_state(result)
+    return {"complete": "applied", "partially failed": "failed"}.get(state, state)
+
+
+def outcome_words(result: ApplyResult) -> str:
+    """Return the counts of an apply's outcomes: ``49 done, 1 failed``."""
+    counts = Counter(outcome.result for outcome in result.outcomes)
+    return ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
+
+
 def failed_states(failed: Mapping[str, str]) -> list[TargetState]:
     """Return the states of targets that could not be read, with the first line of each error."""
     return [TargetState(name, "", "", "failed", message.partition("\n")[0]) for name, message in failed.items()]
@@ -118,6 +145,21 @@ def overview_words(states: Sequence[TargetState]) -> str:
     """Return how many targets have each state: ``5 targets: 3 in sync, 1 with changes, 1 failed``."""
     counts = Counter(one.state for one in states)
     return f"{plural(len(states), 'target')}: {nonzero({state: counts[state] for state in _STATES})}"
+
+
+def end_words(seconds: float, now: datetime) -> str:
+    """Return when something ends that takes so many seconds: ``ends 14:03:10 (5 min)``, with the date if that is not today's."""
+    end = now + timedelta(seconds=seconds)
+    day = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
+    return f"ends {day}{end:%H:%M:%S} ({duration_words(seconds)})"
+
+
+def tally_words(targets: int, done: int, failed: int, seconds: float, now: datetime) -> str:
+    """Return the progress over targets: ``300 targets: 12 done, 2 failed, 286 left, ends 14:03:10 (5 min)``; under five seconds without the end."""
+    counts = nonzero({"done": done, "failed": failed, "left": targets - done - failed})
+    return f"{plural(targets, 'target')}: {counts}" + (
+        f", {end_words(seconds, now)}" if seconds >= _MIN_END_SECONDS else ""
+    )
 
 
 def in_sync_words(target: TargetPlan) -> str:

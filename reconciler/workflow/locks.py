@@ -126,20 +126,21 @@ def is_gone(holder: LockHolder) -> bool:
     return process_state(holder.host, holder.pid, holder.mark) is ProcessState.GONE
 
 
-def either(first: threading.Event, second: threading.Event | None) -> threading.Event:
+def any_of(*events: threading.Event | None) -> threading.Event:
     """Return an event that is set when one of these is."""
-    return first if second is None else _Either(first, second)
+    given = tuple(event for event in events if event is not None)
+    return given[0] if len(given) == 1 else _AnyOf(given)
 
 
-class _Either(threading.Event):
-    """Set when one of two events is."""
+class _AnyOf(threading.Event):
+    """Set when one of several events is."""
 
-    def __init__(self, first: threading.Event, second: threading.Event) -> None:
+    def __init__(self, events: tuple[threading.Event, ...]) -> None:
         super().__init__()
-        self._both = (first, second)
+        self._events = events
 
     def is_set(self) -> bool:
-        return super().is_set() or any(event.is_set() for event in self._both)
+        return super().is_set() or any(event.is_set() for event in self._events)
 
 
 @dataclass(slots=True)

@@ -117,7 +117,7 @@ def test_no_estimate_without_a_rate_limit() -> None:
 
 def test_a_log_hears_what_is_left_once_a_minute() -> None:
     out = io.StringIO()
-    lines = Lines(out, plain, now=lambda: datetime(2026, 11, 24, 23, 50, tzinfo=UTC))
+    lines = Lines(out.write, plain, now=lambda: datetime(2026, 11, 24, 23, 50, tzinfo=UTC))
     for elapsed in range(0, 130, 10):
         lines.event(Forecast({"CreateChannel": 4321}, Expected("CreateChannel", 4321, 4.95, 873.0), float(elapsed)))
     lines.event(ActionFinished(Outcome(Address.parse("channel/a"), Verb.CREATE, Result.DONE)))
@@ -128,7 +128,7 @@ def test_a_log_hears_what_is_left_once_a_minute() -> None:
 
 def test_a_wait_that_lasts_is_said_once_and_a_short_one_never() -> None:
     out = io.StringIO()
-    lines = Lines(out, plain)
+    lines = Lines(out.write, plain)
     for _ in range(8):
         lines.event(
             StepWaiting(Address.parse("channel/a"), "channel/a#1", "CreateChannel", 2.0, "the list may lag behind")
