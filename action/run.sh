@@ -13,11 +13,21 @@ while IFS= read -r line; do [ -z "$line" ] || extra+=("$line"); done <<<"${IN_AR
 # The report is relative to the workspace, not to the directory of the project file.
 report="${IN_REPORT_FILE:-}"
 case "$report" in "" | /*) ;; *) report="$PWD/$report" ;; esac
+# apply, comment and summary take several: one a line, each a path or a pattern such as plans/*.json.
+files=()
+while IFS= read -r line; do
+  case "$line" in "") continue ;; /*) ;; *) line="$PWD/$line" ;; esac
+  found=()
+  [ -e "$line" ] || mapfile -t found < <(compgen -G "$line" || true)
+  if [ "${#found[@]}" = 0 ]; then files+=("$line"); else files+=("${found[@]}"); fi
+done <<<"${IN_REPORT_FILE:-}"
+posted=()
+for file in "${files[@]}"; do posted+=("--plan=$file"); done
 base=()
 [ -z "${IN_BASE:-}" ] || base=("--base=$IN_BASE")
 
 # Appends the report to the job summary.
-summarise() { "$program" "${common[@]}" comment --dry-run --plan "$report" >>"$summary" || echo "::warning::the job summary could not be written"; }
+summarise() { "$program" "${common[@]}" comment --dry-run "${posted[@]}" >>"$summary" || echo "::warning::the job summary could not be written"; }
 
 code=0
 case "${IN_COMMAND:?}" in
@@ -33,12 +43,12 @@ case "${IN_COMMAND:?}" in
     ;;
   comment)
     what=()
-    if [ -n "${IN_REVISIONS:-}" ]; then what=("--diff=$IN_REVISIONS"); elif [ -n "$report" ]; then what=("--plan=$report"); fi
+    if [ -n "${IN_REVISIONS:-}" ]; then what=("--diff=$IN_REVISIONS"); else what=("${posted[@]}"); fi
     "$program" "${common[@]}" comment "${what[@]}" "${extra[@]}" || code=$?
     ;;
   apply)
     saved=()
-    if [ -n "$report" ]; then saved=(--require-commit "${base[@]}" -- "$report"); fi
+    if [ -n "$report" ]; then saved=(--require-commit "${base[@]}" -- "${files[@]}"); fi
     "$program" "${common[@]}" apply --auto-approve "${extra[@]}" "${saved[@]}" || code=$?
     ;;
   drift)
@@ -49,8 +59,9 @@ case "${IN_COMMAND:?}" in
       summarise
     fi
     ;;
+  summary) "$program" "${common[@]}" comment --dry-run "${posted[@]}" "${extra[@]}" >>"$summary" || code=$? ;;
   *)
-    echo "::error::unknown command; use validate, plan, diff, comment, apply or drift"
+    echo "::error::unknown command; use validate, plan, diff, comment, summary, apply or drift"
     exit 1
     ;;
 esac

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -77,7 +78,7 @@ def test_the_workflows_use_the_action_as_it_is() -> None:
             if str(step.get("uses", "")).startswith("your-organisation/ivs-reconciler@"):
                 assert set(step["with"]) <= set(ACTION["inputs"]), path.name
                 seen.add(step["with"]["command"])
-    assert seen == {"validate", "plan", "comment", "apply", "drift"}
+    assert seen == {"validate", "plan", "comment", "summary", "apply", "drift"}
 
 
 def test_the_workflows_ask_for_no_more_than_they_need() -> None:
@@ -275,6 +276,63 @@ def test_what_is_merged_is_applied_once_and_not_when_main_moved(
     done = job.workflow("apply.yml", "apply", {})
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     assert run(clone, "plan", "--detailed-exitcode").code == 0
+
+
+def test_a_fleet_is_planned_in_shards_shown_as_one_and_applied_in_shards(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path
+) -> None:
+    job = Job(clone, program, github(forge, tmp_path, head=forge.heads[12]))
+    plans = clone / "plans"
+
+    def plan(job: Job, workflow: str, context: Mapping[str, str]) -> list[bool]:
+        shutil.rmtree(plans, ignore_errors=True)
+        changes = []
+        for number in ("1", "2"):
+            shard = {"matrix.shard": number, "strategy.job-total": "2"}
+            done = job.workflow(workflow, "plan", {**context, **shard})
+            assert [one.returncode for one in done] == [0] * len(done), [one.stderr for one in done]
+            changes.append("changes=true" in job.output)
+            plans.mkdir(exist_ok=True)
+            shutil.move(clone / f"plan-{number}.json", plans)
+        return changes
+
+    def filled(workflow: str, name: str) -> dict[str, str]:
+        content = yaml.safe_load((ROOT / "examples" / "github" / workflow).read_text(encoding="utf-8"))
+        inputs = content["jobs"][name]["steps"][-1]["with"]
+        return {key.replace("-", "_"): value.replace("${{ matrix.shard }}", "1") for key, value in inputs.items()}
+
+    assert plan(job, "fleet-preview.yml", {"github.base_ref": "main"}) == [True, False]
+    assert job.act(**filled("fleet-preview.yml", "comment")).returncode == 0
+    (body,) = forge.bodies()
+    assert "channel/two" in body
+    assert "Shard" not in body
+    assert list(forge.statuses) == [forge.heads[12]]
+
+    git(tmp_path / "origin", "merge", "-q", "--squash", "side")
+    commit(tmp_path / "origin")
+    git(clone, "fetch", "-q")
+    git(clone, "checkout", "-q", "--detach", "origin/main")
+    job = Job(clone, program, github(forge, tmp_path, event={}))
+    assert plan(job, "fleet-apply.yml", {}) == [True, False]
+    (plans / "plan-2.json").unlink()  # without changes it is not uploaded
+    reviewed = job.act(**filled("fleet-apply.yml", "review"))
+    assert (reviewed.returncode, reviewed.stdout) == (0, "")
+    assert "1 of 2" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    shutil.move(plans / "plan-1.json", clone)
+    applied = job.act(**filled("fleet-apply.yml", "apply"))
+    assert applied.returncode == 0, applied.stderr
+    assert run(clone, "plan", "--detailed-exitcode").code == 0
+
+
+def test_the_shards_of_a_fleet_are_applied_by_the_environment_and_stop_no_other() -> None:
+    jobs = yaml.safe_load((ROOT / "examples" / "github" / "fleet-apply.yml").read_text(encoding="utf-8"))["jobs"]
+    assert [name for name, job in jobs.items() if "environment" in job] == ["apply"]
+    assert jobs["plan"]["strategy"] == jobs["apply"]["strategy"]
+    assert jobs["apply"]["strategy"]["fail-fast"] is False
+    assert jobs["apply"]["needs"] == "review"
+    for job in ("plan", "apply"):
+        roles = [step["with"]["role-to-assume"] for step in jobs[job]["steps"] if "aws-actions" in str(step)]
+        assert [role.rpartition("-")[2] for role in roles] == [job]
 
 
 def test_the_plan_that_is_approved_is_made_without_the_environment_and_is_the_one_applied() -> None:
