@@ -31,6 +31,7 @@ PAGES = (
     "secrets",
     "permissions",
     "outputs",
+    "fleets",
 )
 PORTS = ("8080", "4599")
 

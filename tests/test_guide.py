@@ -22,6 +22,7 @@ FEWEST = {
     "secrets": 4,
     "permissions": 2,
     "outputs": 7,
+    "fleets": 9,
 }
 """How many commands a page has at least, so that a change of its format cannot hide them from the test."""
 

@@ -184,6 +184,8 @@ def _saved(args: argparse.Namespace, context: Context) -> int:
         "state",
         "shard",
         "targets_at_once",
+        "executor",
+        "target_timeout",
     ]
     given = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]
     if context.targets:
