@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from reconciler.cli.options import (
     Context,
@@ -22,6 +23,11 @@ from reconciler.cli.options import (
     spec_of,
     specs_elsewhere,
 )
+
+if TYPE_CHECKING:
+    from reconciler.model.shards import Shards
+    from reconciler.model.target import Target
+    from reconciler.plan.plan import Plan
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -145,10 +151,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     project, targets = project_of(context)
     check_project(plan, project)
     if context.shard:
-        here = {target.name for target in targets}
-        plan = replace(
-            plan, targets=tuple(target for target in plan.targets if target.name in here), shards=context.shard
-        )
+        plan = _of_shard(plan, targets, context.shard)
     if args.base and plan.base is None:
         raise StalePlan(
             f"plan refused: it records no base to compare with {args.base}; run plan with --base {args.base}"
@@ -193,6 +196,19 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         return approve_and_run(
             plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(files)
         )
+
+
+def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:
+    """Return the plan of those targets of a shard that it has. Raises ``UsageError`` if it has none of them."""
+    from dataclasses import replace
+
+    from reconciler.errors import UsageError
+
+    names = {target.name for target in targets}
+    found = tuple(target for target in plan.targets if target.name in names)
+    if targets and not found:
+        raise UsageError(f"--shard {shard}: the plan has none of its targets; pass the plan of this shard too")
+    return replace(plan, targets=found, shards=shard)
 
 
 def _refuse_plan_options(args: argparse.Namespace) -> None:

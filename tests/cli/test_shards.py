@@ -160,6 +160,8 @@ def test_each_shard_applies_its_targets_of_the_merged_plans_once(fleet: Path, se
         assert applied.code == 0, applied.err
         done = {name for name, found in channels(server).items() if "two" in found}
         assert done == {name for shard in SHARDS[:number] for name in shard}, names
+    wrong = run(fleet, "apply", "--auto-approve", "--shard", "1/3", files[1])
+    assert (wrong.code, "the plan has none of its targets" in wrong.err) == (1, True)
     assert run(fleet, "plan", "--detailed-exitcode").code == 0
 
 

@@ -113,6 +113,19 @@ def test_targets_that_may_share_an_account_with_another_shard_are_named() -> Non
     assert of_unknown_account((known, one, other, elsewhere), total) == ("one", "other")
 
 
+@pytest.mark.parametrize(
+    ("included", "total"), [((), 0), ((), 3), ((0,), 3), ((4,), 3), ((2, 1), 3), ((1, 1), 3), ((1,), 10**15)]
+)
+def test_numbers_of_a_file_that_are_no_shards_are_refused(included: tuple[int, ...], total: int) -> None:
+    with pytest.raises(ValueError, match="is not shards of a fleet"):
+        Shards(included, total)
+
+
+def test_shards_of_several_files_are_together_and_the_missing_ones_are_known() -> None:
+    both = Shards((3,), 4).with_(Shards((1,), 4))
+    assert (str(both), both.missing) == ("1,3/4", (2, 4))
+
+
 K8S, BATCH, LAB = "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "CI_NODE_INDEX"
 OURS = "IVS_RECONCILER_SHARD_INDEX"
 
