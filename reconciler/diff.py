@@ -8,6 +8,7 @@ This module knows nothing of actions, ARNs, or the purpose of a comparison.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -91,12 +92,17 @@ def compare_tags(
 def additions(kind: KindName, properties: Mapping[str, Value], tags: Mapping[str, str]) -> tuple[FieldChange, ...]:
     """Return the properties and tags of a resource to create, as changes from absent."""
     changes = [
-        FieldChange("/" + escape(field.name), None, properties[field.name], absent_before=True)
+        FieldChange(_path(field.name), None, properties[field.name], absent_before=True)
         for field in KINDS[kind].fields
         if field.name in properties
     ]
-    changes += [FieldChange("/tags/" + escape(key), None, tags[key], absent_before=True) for key in sorted(tags)]
+    changes += [FieldChange(_path("tags", key), None, tags[key], absent_before=True) for key in sorted(tags)]
     return tuple(changes)
+
+
+def _path(*tokens: str) -> str:
+    """Return a JSON pointer; equal ones are one string, of which a plan of many creates has ten for each."""
+    return sys.intern("".join(f"/{escape(token)}" for token in tokens))
 
 
 def names_of(changes: tuple[FieldChange, ...]) -> str:

@@ -5,12 +5,14 @@ Our own files in a project may be links or devices that a commit put there: they
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import os
 import secrets
 import stat
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _POLL_SECONDS = 0.1
@@ -19,7 +21,9 @@ MAX_BYTES = 64 << 20
 """Maximum size of a file of ours that is read at once; the record of 10,000 channels is a tenth of that."""
 
 MAX_REPORT_BYTES = 256 << 20
-"""Maximum size of a saved plan or report; the plan of 10,000 new channels is a tenth of that."""
+"""Maximum size of a saved plan or report; the plan of 10,000 new channels is a fifteenth of that."""
+
+_PART_BYTES = 256 << 10
 
 
 def locked(handle: int, patience: float) -> bool:
@@ -65,17 +69,25 @@ def read_private(path: Path, *, errors: str = "strict") -> str:
 
 def read_report(path: Path) -> str:
     """Return the text of a saved plan or report, which may be a pipe. Raises ``OSError``, also for more than ``MAX_REPORT_BYTES``, and ``ValueError``."""
+    return "".join(report_parts(path))
+
+
+def report_parts(path: Path) -> Iterator[str]:
+    """Yield the text of a saved plan or report in parts. Raises as ``read_report`` does."""
+    decoder, size = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as stream:
-        data = stream.read(MAX_REPORT_BYTES + 1)
-    if len(data) > MAX_REPORT_BYTES:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-    return data.decode("utf-8")
+        while data := stream.read(_PART_BYTES):
+            size += len(data)
+            if size > MAX_REPORT_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+            yield decoder.decode(data)
+    yield decoder.decode(b"", final=True)
 
 
-def replace_file(path: Path, text: str, *, mode: int | None = 0o600) -> None:
+def replace_file(path: Path, text: str | Iterable[str], *, mode: int | None = 0o600) -> None:
     """Write a file so that a reader finds the old content or the new one, which is on disk when this returns. Raises ``OSError``.
 
-    ``mode`` ``None`` leaves the permissions to the umask.
+    ``text`` may come in parts. ``mode`` ``None`` leaves the permissions to the umask.
     """
     # No program that reads all files of one ending in this directory finds the new one before it is complete.
     name = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
@@ -83,12 +95,11 @@ def replace_file(path: Path, text: str, *, mode: int | None = 0o600) -> None:
     handle = os.open(name, flags, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
+            stream.writelines((text,) if isinstance(text, str) else text)
             stream.flush()
             os.fsync(stream.fileno())
         if mode is not None:
             name.chmod(mode)
         name.replace(path)
-    except OSError:
+    finally:
         name.unlink(missing_ok=True)
-        raise

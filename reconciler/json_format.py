@@ -1,14 +1,19 @@
 """JSON formats: one table of members reads a value strictly, writes it, and gives its JSON Schema. pydantic-core does all three.
 
 A form is a schema of pydantic-core; its ``metadata`` has names, and what only the published schema says.
+A document that is too large to be held twice is read with ``JsonStream``, a part at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from enum import Enum
 from functools import cached_property
+from itertools import count
 from typing import Any, TypeAlias, cast
 
 from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, ValidationError
@@ -19,6 +24,10 @@ Form: TypeAlias = core.CoreSchema
 
 class FormatError(ValueError):
     """What is wrong with JSON content, and where."""
+
+
+class JsonError(ValueError):
+    """What is wrong with text that is not JSON, with the line and column."""
 
 
 _SENTENCES = {
@@ -32,6 +41,11 @@ _SENTENCES = {
     "dataclass_type": "is not an object",
 }
 """What ``FormatError`` says, by pydantic's type of error."""
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_LONGEST_TOKEN = 16
+"""More characters than an error's position can be before the end of a text that ends inside a word, a number or an escape."""
 
 
 class Format:
@@ -129,6 +143,11 @@ def converted(form: Form, read: Callable[[Any], object], write: Callable[[Any], 
     """Return the form of a value that is another form's in JSON. ``read`` raises ``ValueError``."""
     written = core.plain_serializer_function_ser_schema(write)
     return core.no_info_after_validator_function(read, form, serialization=written)
+
+
+def shared(form: Form) -> Form:
+    """Return the form of strings of which equal ones are kept once in memory."""
+    return core.no_info_after_validator_function(sys.intern, form)
 
 
 def parsed(parse: Callable[[str], object]) -> Form:
@@ -243,3 +262,99 @@ def _schema(form: Form) -> dict[str, Any]:
             return total and not field["metadata"]["optional"]
 
     return Published().generate(form, mode="serialization")
+
+
+class JsonStream:
+    """A JSON document whose text comes in parts of any size, read a member of an object or an item of a list at a time.
+
+    Whatever is not read by itself is decoded whole, as ``json.loads`` does. What is malformed raises ``JsonError``.
+    """
+
+    def __init__(self, parts: Iterable[str]) -> None:
+        self._parts = iter(parts)
+        self._text, self._at, self._ended = "", 0, False
+        self._line, self._column = 1, 1  # of the start of _text
+        self._decode = json.JSONDecoder().raw_decode
+
+    def peek(self) -> str:
+        """Return the next character that is not white space, or an empty string at the end."""
+        while True:
+            space = _SPACE.match(self._text, self._at)
+            self._at = space.end() if space else self._at
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
+
+    def value(self) -> Any:
+        """Return the next value, decoded."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # The text may end inside the value. Otherwise there is nothing to wait for.
+                cut = error.pos > len(self._text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated string")
+                if not (cut and self._more()):
+                    raise self._malformed(error.msg, error.pos) from None
+                continue
+            if end + len("e+") < len(self._text) or not self._more():  # a number may go on in the next part
+                self._at = end
+                return value
+
+    def members(self) -> Iterator[str]:
+        """Yield the name of each member of the object that comes next; its value is read before the next name."""
+        for _ in self._each("{", "}", "Expecting property name enclosed in double quotes"):
+            if self.peek() != '"':
+                raise self._malformed("Expecting property name enclosed in double quotes", self._at)
+            name = self.value()
+            self._take(":")
+            yield name
+
+    def items(self) -> Iterator[int]:
+        """Yield the index of each item of the list that comes next; the item is read before the next index."""
+        return self._each("[", "]", "Expecting value")
+
+    def end(self) -> None:
+        """Raise ``JsonError`` if anything but white space is left."""
+        if self.peek():
+            raise self._malformed("Extra data", self._at)
+
+    def _each(self, begin: str, end: str, expected: str) -> Iterator[int]:
+        self._take(begin)
+        if self.peek() == end:
+            self._at += 1
+            return
+        for index in count():
+            yield index
+            if self.peek() == end:
+                self._at += 1
+                return
+            self._take(",")
+            if self.peek() == end:
+                raise self._malformed(expected, self._at)
+
+    def _take(self, char: str) -> None:
+        if self.peek() != char:
+            raise self._malformed(f"Expecting {char!r} delimiter", self._at)
+        self._at += 1
+
+    def _more(self) -> bool:
+        """Append the next part, or as much as is left unread, so that a long value is decoded few times; drop what was read."""
+        needed = len(self._text) - self._at
+        read: list[str] = []
+        while not self._ended and sum(len(part) for part in read) <= needed:
+            part = next(self._parts, None)
+            self._ended = part is None
+            read.append(part or "")
+        if not any(read):
+            return False
+        self._line, self._column = self._position(self._at)
+        self._text, self._at = self._text[self._at :] + "".join(read), 0
+        return True
+
+    def _position(self, at: int) -> tuple[int, int]:
+        lines = self._text.count("\n", 0, at)
+        return (self._line + lines, at - self._text.rfind("\n", 0, at)) if lines else (self._line, self._column + at)
+
+    def _malformed(self, what: str, at: int) -> JsonError:
+        line, column = self._position(at)
+        return JsonError(f"{what} (line {line}, column {column})")

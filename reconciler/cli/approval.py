@@ -20,7 +20,7 @@ from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, 
 from reconciler.git.applied import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.target import Project, Target
-from reconciler.plan.codec import to_json
+from reconciler.plan.codec import lines
 from reconciler.plan.plan import ApplyResult, Plan, PlanOptions
 from reconciler.report.outputs import outputs_json
 from reconciler.report.text import render_results
@@ -94,7 +94,7 @@ def approve_and_run(
     plan = replace(plan, targets=tuple(survey.plan for survey in surveys))
     recorded, notes = last_applies(project, surveys)
     if args.format == "json":
-        _line({"type": "plan", "plan": to_json(plan)})
+        _plan_line(plan)
     else:
         show_plan(plan, "text", context)
         show_duration(plan, project)
@@ -262,6 +262,14 @@ def _expected_end(event: Event) -> dict[str, object]:
     return {
         "expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     }
+
+
+def _plan_line(plan: Plan) -> None:
+    """Write the event with the plan, an action at a time."""
+    sys.stdout.write('{"type": "plan", "plan": ')
+    sys.stdout.writelines(line.rstrip("\n") for line in lines(plan))
+    sys.stdout.write("}\n")
+    sys.stdout.flush()
 
 
 def _line(content: dict[str, object]) -> None:

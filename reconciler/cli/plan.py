@@ -69,7 +69,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, 2 with ``--detailed-exitcode`` and changes, 3 if a guardrail would refuse the apply."""
-    from reconciler.plan.codec import dumps
+    from reconciler.plan.codec import lines
     from reconciler.terminal import sanitize_lines, write_fitted
 
     context = begin(args)
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     plan, failures = made.plan, made.failures
     # Saved before it is shown, so that a closed pipe does not prevent it.
     if args.out and not failures:
-        write_new(context.directory / args.out, dumps(plan))
+        write_new(context.directory / args.out, lines(plan))
     show_plan(plan, args.format, context)
     if args.format == "text":
         show_duration(plan, made.project)
@@ -195,9 +195,10 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
     """Write the plan to stdout in one of the four views."""
     match view:
         case "json":
-            from reconciler.plan.codec import dumps
+            from reconciler.plan.codec import lines
 
-            text = dumps(plan)
+            sys.stdout.writelines(lines(plan))
+            return
         case "markdown":
             from reconciler.report import markdown
 
@@ -275,8 +276,8 @@ def print_notes(notes: Iterable[str]) -> None:
         write_fitted(f"note: {sanitize(note)}\n", sys.stderr)
 
 
-def write_new(path: Path, text: str) -> None:
-    """Write a file atomically. Raises ``UsageError`` if it cannot be written."""
+def write_new(path: Path, text: Iterable[str]) -> None:
+    """Write a file, whose text comes in parts, atomically. Raises ``UsageError`` if it cannot be written."""
     from reconciler.errors import UsageError
     from reconciler.files import replace_file
 

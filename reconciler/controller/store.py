@@ -34,7 +34,7 @@ from reconciler.controller.state import (
 )
 from reconciler.drift.report import DriftStatus
 from reconciler.errors import ReconcilerError, UsageError
-from reconciler.plan.codec import dumps, from_json
+from reconciler.plan.codec import lines, read_plan
 from reconciler.plan.plan import ApplyResult, Plan
 
 FORMAT_VERSION = 4
@@ -243,13 +243,13 @@ class Store:
         cells |= {
             "message": _clean(run.message),
             "counts": json.dumps(run.counts),
-            "result": _packed(result_json(run.result)) if run.result else None,
+            "result": _packed([result_json(run.result)]) if run.result else None,
         }
         with self._writing() as db:
             if run.plan is not None:
                 db.execute(
                     "INSERT INTO plans VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen = excluded.seen",
-                    (run.plan_id, run.target, run.started, run.started, _packed(dumps(run.plan))),
+                    (run.plan_id, run.target, run.started, run.started, _packed(lines(run.plan))),
                 )
             places = ", ".join("?" * len(cells))
             number = db.execute(f"INSERT INTO runs VALUES (NULL, {places})", tuple(cells.values())).lastrowid  # noqa: S608
@@ -263,7 +263,7 @@ class Store:
             if run.account_read:
                 db.execute(
                     "UPDATE targets SET last_read = ?, detail = ? WHERE name = ?",
-                    (number, _packed(detail_json(run)), run.target),
+                    (number, _packed([detail_json(run)]), run.target),
                 )
                 if place and run.account_id:
                     _add_account(db, run, place)
@@ -271,7 +271,7 @@ class Store:
                 db.execute(
                     "INSERT INTO inventories VALUES (?, ?) ON CONFLICT (target) DO UPDATE SET body = excluded.body "
                     "WHERE body <> excluded.body",
-                    (run.target, _packed(inventory_json(run.inventory))),
+                    (run.target, _packed([inventory_json(run.inventory)])),
                 )
             self._delete_old(db, run)
         return int(number or 0)
@@ -343,7 +343,7 @@ class Store:
         """Return a plan of a target by its fingerprint, or ``None`` if it is not kept."""
         rows = self._rows("SELECT body FROM plans WHERE target = ? AND id = ?", target, plan_id)
         with _decoding():
-            return from_json(json.loads(_unpacked(rows[0]["body"]))) if rows else None
+            return read_plan([_unpacked(rows[0]["body"])]) if rows else None
 
     def note(self, key: str) -> str:
         """Return a note, or an empty string."""
@@ -462,8 +462,9 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _packed(text: str) -> bytes:
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), 6)
+def _packed(parts: Iterable[str]) -> bytes:
+    packer = zlib.compressobj(6)
+    return b"".join([*(packer.compress(part.encode("utf-8", "surrogatepass")) for part in parts), packer.flush()])
 
 
 def _unpacked(packed: bytes) -> str:

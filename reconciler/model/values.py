@@ -5,6 +5,7 @@ Sequences are tuples, so that values can be compared with ``==``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -35,7 +36,7 @@ def freeze(value: object) -> Value:
     if isinstance(value, Mapping):
         if len(value) == 1 and REF in value:
             return Ref(Address.parse(str(value[REF])))
-        return {str(key): freeze(item) for key, item in value.items()}
+        return {sys.intern(str(key)): freeze(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     if isinstance(value, float) and value.is_integer():

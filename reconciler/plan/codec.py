@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 from pydantic_core import core_schema as core
 
@@ -27,6 +28,7 @@ from reconciler.json_format import (
     WHOLE,
     Format,
     FormatError,
+    JsonStream,
     described,
     list_of,
 )
@@ -98,7 +100,7 @@ _ADDRESS_PATTERN = f"^({'|'.join(kind.value for kind in KindName)})/.+$"
 ADDRESS = described(form.parsed(Address.parse), pattern=_ADDRESS_PATTERN)
 ARN = described(TEXT, pattern="^arn:")
 DIGEST = described(TEXT, pattern="^sha256:[0-9a-f]+$")
-PATH = described(TEXT, "A JSON pointer into the properties, or /tags/<key>.", pattern="^/")
+PATH = described(form.shared(TEXT), "A JSON pointer into the properties, or /tags/<key>.", pattern="^/")
 ACTION = form.choice(Verb)
 
 _REFERENCE = {
@@ -331,61 +333,175 @@ _PLAN = form.record(
     ),
     shards=form.omitted(SHARDS),
 )
-PLAN, _TARGET_PLAN = Format(_PLAN), Format(_TARGET)
+PLAN, _TARGET_PLAN, _ACTION_PLAN = Format(_PLAN), Format(_TARGET), Format(_ACTION)
 _HEAD = Format(form.object_of(formatVersion=form.version(FORMAT_VERSION)))
 
 _NOT_COVERED = ("createdAt", "gitCommit", "gitTree", "base")
 
 
-def to_json(plan: Plan) -> dict[str, object]:
-    """Return the plan as plain JSON."""
-    content = {"formatVersion": FORMAT_VERSION, **PLAN.write(plan)}
-    for target in content["targets"]:
-        target["fingerprint"] = _digest(target)
-    content["fingerprint"] = _digest({key: value for key, value in content.items() if key not in _NOT_COVERED})
-    return content
-
-
 def dumps(plan: Plan) -> str:
     """Return the plan as the text of a plan file: the same plan gives the same text."""
-    return display_json(to_json(plan), indent=2) + "\n"
+    return "".join(lines(plan))
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """Yield the lines of a plan file, one for each action: a plan of 50,000 actions is never in memory a second time."""
+    head = _head(plan)
+    digests = _Digests(head)
+    yield _before("targets", _shown(head)) + "\n"
+    for number, target in enumerate(plan.targets, start=1):
+        rest = _rest(target)
+        digests.begin_target(rest)
+        yield _before("actions", _shown(rest)) + "\n"
+        for index, action in enumerate(target.actions, start=1):
+            content = _ACTION_PLAN.write(action)
+            digests.add_action(content)
+            yield f"{_shown(content)}{',' if index < len(target.actions) else ''}\n"
+        rest["fingerprint"] = digests.end_target()
+        yield f"{_after('actions', _shown(rest))}{',' if number < len(plan.targets) else ''}\n"
+    head["fingerprint"] = digests.end()
+    yield _after("targets", _shown(head)) + "\n"
 
 
 def fingerprint(target: TargetPlan) -> str:
     """Return ``sha256:`` and the digest of everything in one target's plan."""
-    return _digest(_TARGET_PLAN.write(target))
+    digests = _Digests({"targets": []})
+    digests.begin_target(_rest(target))
+    for action in target.actions:
+        digests.add_action(_ACTION_PLAN.write(action))
+    return digests.end_target()
 
 
-def from_json(content: object) -> Plan:
-    """Read a plan back. Raises ``UsageError`` for what is no plan of this format, ``PlanRefused`` for one that was changed after it was created."""
+def read_plan(parts: Iterable[str]) -> Plan:
+    """Read the text of a plan file, which comes in parts of any size.
+
+    Raises ``JsonError`` for text that is not JSON, ``UsageError`` for what is no plan of this format,
+    ``PlanRefused`` for one that was changed after it was created.
+    """
+    stream = JsonStream(parts)
     try:
-        _HEAD.read(content)
-        plan: Plan = PLAN.read(content)
-        written = to_json(plan)
+        return _read(stream)
     except FormatError as error:
         raise UsageError(f"not a usable plan: {error}; create one with plan --out FILE") from None
     except UnicodeEncodeError:  # JSON may have half a surrogate pair in a key, and no plan has
-        raise PlanRefused(
-            "the plan file was changed after it was created (a key is not text); run plan again"
-        ) from None
-    # What was read has to be all there was: a key that reading passes over would escape the fingerprint.
-    if content != written:
-        raise PlanRefused(
-            f"the plan file was changed after it was created ({_where(content, written)} does not match its fingerprint); run plan again"
-        )
+        raise _changed("a key is not text") from None
+
+
+def _read(stream: JsonStream) -> Plan:
+    """Read a plan. What was read has to be all there was: a key that reading passes over would escape the fingerprint."""
+    if stream.peek() != "{":
+        _HEAD.read(stream.value())
+    head: dict[str, Any] = {}
+    found: list[tuple[dict[str, Any], TargetPlan]] = []
+    for name in stream.members():
+        if name == "targets" and stream.peek() == "[":
+            head[name], found = [], [_read_target(stream, f"/targets/{index}") for index in stream.items()]
+        else:
+            head[name] = stream.value()
+            _HEAD.read({"formatVersion": FORMAT_VERSION, **head})  # before anything else is said of another format
+    stream.end()
+    _HEAD.read(head)
+    plan: Plan = replace(PLAN.read(head), targets=tuple(target for _, target in found))
+    written = _head(plan)
+    digests = _Digests(written)
+    for rest, target in found:
+        again = _rest(target)
+        digests.begin_target(again)
+        for action in target.actions:
+            digests.add_action(_ACTION_PLAN.write(action))
+        if rest != {**again, "fingerprint": digests.end_target()}:
+            raise _changed(f"target {target.name} does not match its fingerprint")
+    if head != {**written, "fingerprint": digests.end()}:
+        raise _changed("the file does not match its fingerprint")
     return plan
 
 
-def _where(content: object, written: Mapping[str, object]) -> str:
-    if isinstance(content, Mapping):
-        before, after = content.get("targets"), written["targets"]
-        if isinstance(before, list) and isinstance(after, list):
-            for one, other in zip(before, after, strict=False):
-                if one != other:
-                    return f"target {other['name']}"
-    return "the file"
+def _read_target(stream: JsonStream, place: str) -> tuple[dict[str, Any], TargetPlan]:
+    """Read one target; return it with its JSON, whose list of actions is empty."""
+    if stream.peek() != "{":
+        _TARGET_PLAN.read(stream.value(), place)
+    rest: dict[str, Any] = {}
+    actions: list[Action] = []
+    differs = False
+    for name in stream.members():
+        if name == "actions" and stream.peek() == "[":
+            rest[name], actions = [], []
+            for index in stream.items():
+                content = stream.value()
+                action = _ACTION_PLAN.read(content, f"{place}/actions/{index}")
+                differs = differs or content != _ACTION_PLAN.write(action)
+                actions.append(action)
+        else:
+            rest[name] = stream.value()
+    target: TargetPlan = replace(_TARGET_PLAN.read(rest, place), actions=tuple(actions))
+    if differs:
+        raise _changed(f"target {target.name} does not match its fingerprint")
+    return rest, target
 
 
-def _digest(content: Mapping[str, object]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+def _changed(why: str) -> PlanRefused:
+    return PlanRefused(f"the plan file was changed after it was created ({why}); run plan again")
+
+
+def _head(plan: Plan) -> dict[str, Any]:
+    """Return the JSON of a plan without its targets."""
+    return {"formatVersion": FORMAT_VERSION, **PLAN.write(replace(plan, targets=()))}
+
+
+def _rest(target: TargetPlan) -> dict[str, Any]:
+    """Return the JSON of a target's plan without its actions."""
+    return _TARGET_PLAN.write(replace(target, actions=()))
+
+
+class _Digests:
+    """Computes the fingerprints of targets and of the whole plan: SHA-256 of JSON with sorted keys, which is fed an action at a time."""
+
+    def __init__(self, head: Mapping[str, object]) -> None:
+        self._head = _canonical({key: value for key, value in head.items() if key not in _NOT_COVERED})
+        self._whole = hashlib.sha256(_before("targets", self._head).encode(errors="surrogatepass"))
+        self._next_target = b""
+
+    def begin_target(self, rest: Mapping[str, object]) -> None:
+        self._rest = rest
+        self._target = hashlib.sha256()
+        self._whole.update(self._next_target)
+        self._feed(_before("actions", _canonical(rest)))
+        self._next_target, self._next_action = b",", ""
+
+    def add_action(self, content: Mapping[str, object]) -> None:
+        self._feed(self._next_action + _canonical(content))
+        self._next_action = ","
+
+    def end_target(self) -> str:
+        self._target.update(_after("actions", _canonical(self._rest)).encode(errors="surrogatepass"))
+        digest = f"sha256:{self._target.hexdigest()}"
+        rest = _canonical({**self._rest, "fingerprint": digest})
+        self._whole.update(_after("actions", rest).encode(errors="surrogatepass"))
+        return digest
+
+    def end(self) -> str:
+        self._whole.update(_after("targets", self._head).encode())
+        return f"sha256:{self._whole.hexdigest()}"
+
+    def _feed(self, text: str) -> None:
+        data = text.encode(errors="surrogatepass")
+        self._target.update(data)
+        self._whole.update(data)
+
+
+def _canonical(content: Mapping[str, object]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _shown(content: Mapping[str, object]) -> str:
+    return display_json(content, separators=(",", ":"))
+
+
+def _before(member: str, text: str) -> str:
+    """Return what is before the items of a list that is empty in an object's JSON. A string cannot contain what is searched: its quotes are escaped."""
+    return text[: text.index(f'"{member}":[]') + len(member) + len('"":[')]
+
+
+def _after(member: str, text: str) -> str:
+    """Return what is after the items of a list that is empty in an object's JSON."""
+    return text[text.index(f'"{member}":[]') + len(member) + len('"":[') :]

@@ -38,6 +38,12 @@ _NOTICE_CLASSES: Mapping[Notice, str] = {
 _SHORTEST, _LONGEST = 10, 4000
 """Lengths of the texts in which the part that differs is marked."""
 
+_MOST_CARDS = 5_000
+"""How many actions a page lists; more than that make a page of tens of megabytes, which no browser scrolls."""
+
+_ROUTINE = (Verb.UPDATE, Verb.ADOPT, Verb.CREATE)
+"""What a page leaves out if there is more, the last one first. Everything else is always listed, and so is what is blocked."""
+
 Trail = Sequence[tuple[str, str]]
 """The pages above one, the topmost first: words and address of each."""
 
@@ -184,9 +190,12 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
         "Streams to stop": ", ".join(plan.options.stop_live),
     }
     origin = {**words.origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at}
-    listed = [action for target in plan.targets for action in target.actions]
+    shown = _listed(plan)
+    listed = [target.actions[index] for target, indices in zip(plan.targets, shown, strict=True) for index in indices]
     verbs = Counter(_verb(action) for action in listed)
-    targets = [_target(target, at) for at, target in enumerate(plan.targets)]
+    targets = [
+        _target(target, at, indices) for at, (target, indices) in enumerate(zip(plan.targets, shown, strict=True))
+    ]
     heading = words.title_of(plan)
     return _REPORTS.get_template("plan.html").render(
         title=f"{heading} for {plan.stack}",
@@ -214,8 +223,27 @@ def _verb(action: Action) -> str:
     return BLOCKED if action.blocked else action.verb.value
 
 
-def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
-    """Return what the template shows of one target beside its plan."""
+def _listed(plan: Plan) -> list[list[int]]:
+    """Return, for each target, the indices of the actions that the page lists."""
+    routine = sorted(
+        (_ROUTINE.index(action.verb), at, index)
+        for at, target in enumerate(plan.targets)
+        for index, action in enumerate(target.actions)
+        if action.verb in _ROUTINE and not action.blocked
+    )
+    others = sum(len(target.actions) for target in plan.targets) - len(routine)
+    left_out = {(at, index) for _, at, index in routine[max(_MOST_CARDS - others, 0) :]}
+    return [
+        [index for index in range(len(target.actions)) if (at, index) not in left_out]
+        for at, target in enumerate(plan.targets)
+    ]
+
+
+def _target(target: TargetPlan, at: int, listed: Sequence[int]) -> Mapping[str, object]:
+    """Return what the template shows of one target beside its plan. A link to an action that is not listed leads to the target."""
+    all_of = Counter(map(_verb, target.actions))
+    left_out = all_of - Counter(_verb(target.actions[index]) for index in listed)
+    anchors = dict.fromkeys((action.address for action in target.actions), f"t{at}")
     summary = target.summary
     counts = [(name, f"to {name}", getattr(summary, name)) for name in _VERBS] + [(BLOCKED, BLOCKED, summary.blocked)]
     kinds = {
@@ -225,7 +253,10 @@ def _target(target: TargetPlan, at: int) -> Mapping[str, object]:
     return {
         "plan": target,
         **_heading(at, target.name, target.account_id, target.region),
-        "anchors": {action.address: f"t{at}-{index}" for index, action in enumerate(target.actions)},
+        "anchors": {**anchors, **{target.actions[index].address: f"t{at}-{index}" for index in listed}},
+        "listed": listed,
+        "left_out": left_out.total(),
+        "left_out_words": words.nonzero({f"to {verb}": left_out[verb] for verb in _VERBS}),
         "counts": [each for each in counts if each[2]],
         "rest": words.nonzero(
             {

@@ -5,6 +5,7 @@ Files that do not fit together are refused with all reasons: a report of two com
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,11 @@ from reconciler.drift.codec import DRIFT, EVENTS, DriftReports, describe_output,
 from reconciler.drift.report import DriftReport
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.files import read_report as read_text
+from reconciler.files import report_parts
 from reconciler.json_format import FormatError
 from reconciler.model.resource import digest_of
 from reconciler.model.shards import Shards
-from reconciler.plan.codec import from_json
+from reconciler.plan.codec import read_plan
 from reconciler.plan.plan import ApplyResult, Plan
 
 _EXPECTED = "expected the output of plan --out, drift --format json or apply --format json"
@@ -83,6 +85,10 @@ class _Results(NamedTuple):
 def _read(path: Path) -> tuple[str, Plan | DriftReports | _Results]:
     """Return what a file holds, in words, and its content. Raises ``UsageError`` and ``PlanRefused``."""
     try:
+        if path.is_file():
+            # A large plan is not to be in memory as text as well. What else it may be is found out below.
+            with contextlib.suppress(UsageError, PlanRefused, ValueError, RecursionError):
+                return "a saved plan", read_plan(report_parts(path))
         text = read_text(path)
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; {_EXPECTED}") from None
@@ -106,7 +112,7 @@ def _parsed(text: str) -> tuple[str, Plan | DriftReports | _Results]:
     content = json.loads(text)
     if isinstance(content, dict) and "drifted" in content:
         return DRIFT, read_drift(content)
-    return "a saved plan", from_json(content)
+    return "a saved plan", read_plan([text])
 
 
 def merge_plans(files: Sequence[tuple[str, Plan]]) -> Plan:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from reconciler.diff import FieldChange
 from reconciler.errors import PlanRefused, StalePlan, UsageError
-from reconciler.files import read_private, read_report, replace_file
+from reconciler.files import read_private, read_report, replace_file, report_parts
+from reconciler.json_format import JsonError
 from reconciler.model.address import RETIRES
 from reconciler.model.target import Project
-from reconciler.plan.codec import fingerprint, from_json
+from reconciler.plan.codec import fingerprint, read_plan
 from reconciler.plan.live_channels import IS_LIVE, STOP
 from reconciler.plan.order import blocked_verdicts, with_verdicts
 from reconciler.plan.plan import Action, Plan, Step, TargetPlan
@@ -26,27 +27,32 @@ from reconciler.workflow.survey import Survey
 
 def load_plan(path: Path) -> Plan:
     """Return the plan of a file. Raises ``UsageError`` if the file is missing, is not a plan, or was edited."""
-    text = ""
+    piped = ""
     try:
-        text = read_report(path)
-        return from_json(json.loads(text))
+        if not path.is_file():
+            piped = read_report(path)  # once: what describes another output reads it again
+        return read_plan([piped] if piped else report_parts(path))
     except OSError as error:
         raise UsageError(
             f"{path}: {(error.strerror or 'cannot be read').lower()}; pass a file saved by plan --out"
         ) from None
     except (UsageError, PlanRefused) as error:
-        raise _other_output(path, text) or type(error)(f"{path}: {error}") from None
-    except (ValueError, RecursionError):
-        raise _other_output(path, text) or UsageError(
-            f"{path}: not a saved plan (it is not JSON); save one with plan --out FILE"
+        raise _other_output(path, piped) or type(error)(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        where = f": {error}" if isinstance(error, JsonError) else ""
+        raise _other_output(path, piped) or UsageError(
+            f"{path}: not a saved plan (it is not JSON{where}); save one with plan --out FILE"
         ) from None
 
 
-def _other_output(path: Path, text: str) -> UsageError | None:
+def _other_output(path: Path, piped: str) -> UsageError | None:
     """Return the error for a file that holds another output of this program, with the command that shows it."""
     from reconciler.drift.codec import DRIFT, EVENTS, describe_output  # noqa: PLC0415 - only a file that is not a plan needs it
 
-    sort = describe_output(text)
+    try:
+        sort = describe_output(piped or read_report(path))
+    except (OSError, ValueError):
+        return None
     shown = f"comment --dry-run --plan {path} shows it" if sort in (DRIFT, EVENTS) else "save one with plan --out FILE"
     return UsageError(f"{path}: {sort}, not a saved plan; {shown}") if sort else None
 

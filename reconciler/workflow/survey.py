@@ -354,6 +354,7 @@ def plan_target(
     if needs_applied_quotas(plan.actions):
         applied = connection.quotas()
         if applied.limits != DEFAULTS:
+            del plan  # two plans of 50,000 creates would need 130 MB more
             plan = build(limits=applied.limits)
     rules = LiveRules.of(project.guardrails_of(target.name), options, desired.resources, even_live=rotate.even_live)
     broadcasts = _read_streams(connection.gateway) if needs_streams(plan.actions) else None

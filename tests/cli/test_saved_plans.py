@@ -227,7 +227,10 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("status", "the output of status, not a saved plan; save one with plan --out FILE"),
         ("validate", "the output of validate, not a saved plan; save one with plan --out FILE"),
         ("schema", "a JSON Schema, not a saved plan; save one with plan --out FILE"),
-        ("text", "not a saved plan (it is not JSON); save one with plan --out FILE"),
+        (
+            "text",
+            "not a saved plan (it is not JSON: Expecting value (line 1, column 1)); save one with plan --out FILE",
+        ),
         ("object", "not a usable plan: /formatVersion is missing; create one with plan --out FILE"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import jsonschema
 import pytest
 
 from reconciler.errors import PlanRefused, UsageError
-from reconciler.plan.codec import dumps, fingerprint, from_json, to_json
+from reconciler.json_format import JsonError
+from reconciler.plan.codec import dumps, fingerprint, lines, read_plan
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import Plan, PlanOptions
 from reconciler.report.json_schemas import plan_schema
@@ -41,13 +43,17 @@ def a_plan() -> Plan:
     )
 
 
+def from_json(content: object) -> Plan:
+    return read_plan([json.dumps(content)])
+
+
 def test_the_schema_itself_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(plan_schema())
 
 
 @pytest.mark.parametrize("case", ALL[::3])
 def test_every_plan_is_as_the_schema_says(case: Case) -> None:
-    jsonschema.Draft202012Validator(plan_schema()).validate(to_json(as_plan(case.plan(), case)))
+    jsonschema.Draft202012Validator(plan_schema()).validate(json.loads(dumps(as_plan(case.plan(), case))))
 
 
 def test_the_published_schema_is_the_one_in_the_code(repository_root: Path) -> None:
@@ -56,7 +62,7 @@ def test_the_published_schema_is_the_one_in_the_code(repository_root: Path) -> N
 
 
 def test_the_file_has_the_promised_shape() -> None:
-    content: Any = to_json(a_plan())
+    content: Any = json.loads(dumps(a_plan()))
     assert content["formatVersion"] == "2.0"
     assert content["gitCommit"] == "0123abc"
     target = content["targets"][0]
@@ -173,3 +179,45 @@ def test_every_single_key_of_a_plan_is_needed() -> None:
 def test_the_same_plan_is_the_same_text() -> None:
     assert dumps(a_plan()) == dumps(a_plan())
     assert dumps(from_json(json.loads(dumps(a_plan())))) == dumps(a_plan())
+
+
+def test_each_action_is_a_line_and_the_content_is_that_of_a_file_with_indents() -> None:
+    for plan in (a_plan(), *(as_plan(param.values[0].plan(), param.values[0]) for param in ALL[::7])):
+        text = dumps(plan)
+        actions = sum(len(target.actions) for target in plan.targets)
+        assert len(text.splitlines()) == 2 + 2 * len(plan.targets) + actions
+        indented = json.dumps(json.loads(text), indent=2) + "\n"
+        assert read_plan([indented]) == read_plan([text]) == plan
+        assert len(text) < len(indented)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 17, 256])
+def test_a_file_is_read_in_parts_of_any_size(size: int) -> None:
+    for text in (dumps(a_plan()), json.dumps(json.loads(dumps(a_plan())), indent=2)):
+        assert read_plan(text[at : at + size] for at in range(0, len(text), size)) == a_plan()
+
+
+def test_members_may_come_in_any_order() -> None:
+    def reordered(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: reordered(value[key]) for key in sorted(value, reverse=True)}
+        return [reordered(item) for item in value] if isinstance(value, list) else value
+
+    assert from_json(reordered(json.loads(dumps(a_plan())))) == a_plan()
+
+
+def test_no_part_of_the_text_holds_more_than_an_action() -> None:
+    plan = a_plan()
+    many = replace(plan, targets=(replace(plan.targets[0], actions=plan.targets[0].actions * 500),))
+    longest = max(map(len, lines(plan)))
+    assert max(map(len, lines(many))) == longest
+
+
+@pytest.mark.parametrize("damage", [lambda text, at: text[:at], lambda text, at: f"{text[:at]}\x01{text[at:]}"])
+def test_text_that_is_cut_or_damaged_is_no_plan(damage: Callable[[str, int], str]) -> None:
+    text = dumps(a_plan()).rstrip()
+    for at in range(0, len(text), 29):
+        with pytest.raises((JsonError, UsageError, PlanRefused)):
+            read_plan([damage(text, at)])
+    with pytest.raises(JsonError, match=r"line 3, column \d+"):
+        read_plan([damage(text, text.index("#2"))])

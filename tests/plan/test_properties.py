@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ from reconciler.model.quotas import QUOTAS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
 from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import Ref
-from reconciler.plan.codec import dumps, fingerprint, from_json
+from reconciler.plan.codec import dumps, fingerprint, lines, read_plan
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.guardrails import quota_refusals, quota_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules
@@ -307,7 +306,7 @@ def test_a_plan_survives_json_and_holds_no_private_key(situation: tuple[DesiredS
     spec, now = situation
     plan = Plan(THIS_STACK, "2026-11-20T10:00:00Z", "abc", "sha256:0", EVERYTHING, (plan_of(spec, now),))
     text = dumps(plan)
-    assert from_json(json.loads(text)) == plan
+    assert read_plan([text]) == plan
     assert "PRIVATE" not in text
 
 
@@ -374,7 +373,7 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
         Guardrails(on_live=data.draw(st.sampled_from(OnLive))), PlanOptions(stop_live=tuple(named)), spec.resources
     )
     plan = complete(plan_of(spec, now), now, rules, Broadcasts(streams, keys), AppliedQuotas())
-    assert from_json(json.loads(dumps(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,))))).targets == (plan,)
+    assert read_plan(lines(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,)))).targets == (plan,)
     ids = [step.id for action in plan.actions for step in action.steps]
     assert len(set(ids)) == len(ids), "a step's id is not its own"
     if quota_refusals(plan.quotas):

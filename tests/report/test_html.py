@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -287,3 +288,16 @@ def test_filter_and_search_leave_what_fits_both(tmp_path: Path) -> None:
     shown = in_a_browser(tmp_path, text.replace("</body>", click))
     assert "2 of 40 shown" in shown
     assert len(re.findall(r'<details class="act [^>]*hidden=""', shown)) == 38
+
+
+def test_a_page_of_very_many_creates_lists_what_needs_review_and_counts_the_rest() -> None:
+    target = a_big_target(5_100)
+    delete = an_action(Verb.DELETE, "channel/zz-left")
+    text = html.render_plan(a_plan(replace(target, actions=(*target.actions, delete)), a_target(delete, name="b")))
+    assert text.count('<details class="act') == 5_000
+    deletes = sum(action.verb is Verb.DELETE and not action.blocked for action in target.actions) + 2
+    assert text.count('data-verb="delete"') == deletes
+    left_out = len(target.actions) + 2 - 5_000
+    assert f"Not listed on this page: {left_out} more actions ({left_out} to create)" in text
+    links = set(re.findall('href="#([^"]+)"', text))
+    assert links <= set(re.findall('id="([^"]+)"', text))
