@@ -210,7 +210,7 @@ def test_four_hundred_resources_made_while_being_killed(tmp_path: Path) -> None:
         while killed.kills < ENOUGH:
             due = next(specs)
             rewrite(killed.folder, due)
-            killed.until_done(most=16)
+            killed.until_done(most=60)
             in_the_end(killed, names(due), unmanaged)
 
 

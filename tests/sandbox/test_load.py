@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from reconciler.sandbox.state.store import Store
 from tests.sandbox.test_store import serve
 
@@ -118,15 +116,8 @@ def _arm(endpoint: str) -> None:
     connection.close()
 
 
-def test_sixteen_clients_for_a_moment_see_only_injected_errors(tmp_path: Path) -> None:
-    statuses = load(3, tmp_path / "state.db")
-    assert statuses[200] > 300
-    assert set(statuses) <= {200, 204, 429}
-
-
-@pytest.mark.slow
-def test_sixteen_clients_for_half_a_minute_see_only_injected_errors(tmp_path: Path) -> None:
-    statuses = load(30, tmp_path / "state.db")
-    assert statuses[200] > 1000
-    assert statuses[429] > 5
+def test_sixteen_clients_see_only_injected_errors(tmp_path: Path) -> None:
+    statuses = load(6, tmp_path / "state.db")
+    assert statuses[200] > 500
+    assert statuses[429] > 0
     assert set(statuses) <= {200, 204, 429}
