@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests run on every core; T picks files, K an expression, FAST=1 leaves the slow ones out.
 T ?= tests
 K ?=
-# One more than the processors: many tests wait for a process, a lock or a clock.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+# Two a processor: many tests wait for a process, a lock or a clock.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 2)
 # Some images set it; without compiled files each of the tests' thousands of processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import yaml
+
 from reconciler.model.address import DELIVERED, ID, PROTECT, ROTATION, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, canonical, digest_of
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
+
+LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Reads the cases, which every worker does; libyaml's is ten times as fast."""
 
 ACCOUNT = "123456789012"
 REGION = "us-west-2"

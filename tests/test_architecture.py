@@ -35,19 +35,22 @@ def imports_of(name: str) -> set[str]:
     return (found & set(MODULES)) - {name}
 
 
-IMPORTS = {name: imports_of(name) for name in MODULES}
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """What each module imports; read once, and only by the worker that needs it."""
+    return {name: imports_of(name) for name in MODULES}
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    left = {name: set(targets) for name, targets in IMPORTS.items()}
+def test_no_modules_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
+    left = {name: set(targets) for name, targets in imports.items()}
     while free := {name for name, targets in left.items() if not targets & set(left)}:
         left = {name: targets for name, targets in left.items() if name not in free}
     assert not left, "these modules are on a circle, or import one that is: " + ", ".join(sorted(left))
 
 
-def test_small_modules_with_one_user_become_part_of_it() -> None:
+def test_small_modules_with_one_user_become_part_of_it(imports: dict[str, set[str]]) -> None:
     """A file for one small function makes its reader open two."""
-    users = {name: {user for user, targets in IMPORTS.items() if name in targets} for name in MODULES}
+    users = {name: {user for user, targets in imports.items() if name in targets} for name in MODULES}
     small = {
         name
         for name, path in MODULES.items()

@@ -14,7 +14,7 @@ from reconciler.drift.report import DriftReport, DriftStatus, Ignore, without
 from reconciler.model.address import PREFIX, Address
 from reconciler.model.resource import DesiredState, LiveState, canonical
 from reconciler.plan.stale import AppliedSpec
-from tests.builders import THIS_STACK
+from tests.builders import LOADER, THIS_STACK
 from tests.plan.case import Case, _arns, _values, short
 
 FOLDER = Path(__file__).resolve().parent.parent / "cases" / "drift"
@@ -66,7 +66,7 @@ def read_drift_cases() -> list[Any]:
     return [
         pytest.param(DriftCase(content), id=f"{path.stem}: {content['title']}")
         for path in sorted(FOLDER.glob("*.yaml"))
-        for content in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        for content in yaml.load_all(path.read_text(encoding="utf-8"), LOADER)
     ]
 
 

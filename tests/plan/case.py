@@ -34,7 +34,7 @@ from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.live_channels import Broadcasts, LiveRules
 from reconciler.plan.plan import Action, PlanOptions, TargetPlan
-from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
+from tests.builders import LOADER, THIS_STACK, arn, desired, live, of, unowned, wanted
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "plan"
 _TYPES = {kind.arn_type: kind.name.value for kind in KINDS.values()}
@@ -187,7 +187,7 @@ def read_cases() -> list[Any]:
     return [
         pytest.param(Case(content), id=f"{path.stem}: {content['title']}")
         for path in sorted(CASES.glob("*.yaml"))
-        for content in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        for content in yaml.load_all(path.read_text(encoding="utf-8"), LOADER)
     ]
 
 

@@ -13,12 +13,13 @@ import yaml
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.sandbox import model as service_model
 from reconciler.sandbox.wire import Response
+from tests.builders import LOADER
 from tests.sandbox.helpers import FINGERPRINT, PUBLIC_KEY, request_for
 
 CASES = [
     (path.stem, case)
     for path in sorted((Path(__file__).parents[1] / "cases" / "sandbox").glob("*.yaml"))
-    for case in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    for case in yaml.load_all(path.read_text(encoding="utf-8"), LOADER)
     if case
 ]
 MODEL = service_model.load()
