@@ -79,6 +79,7 @@ lock: $(VENV)/.dev ## resolve the requirement files
 	  $(BIN)/uv pip compile pyproject.toml "$$@" --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/$$name.txt; }; \
 	compile run --group build; \
 	compile controller --group build --extra controller; \
+	compile dask --group build --extra dask; \
 	compile forges --group build --extra github --extra gitlab; \
 	compile dev --group build --all-extras --group dev; \
 	compile bench --group build --all-extras --group bench

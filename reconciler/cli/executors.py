@@ -21,10 +21,11 @@ _TIMEOUT = 3600.0
 
 
 class Where(NamedTuple):
-    """What ``--executor`` says: ``threads`` or ``processes``, and how many processes; ``None`` is as many as processors."""
+    """What ``--executor`` says: ``threads``, ``processes`` or ``dask``; how many processes, or the address of a scheduler."""
 
     kind: str
     processes: int | None = None
+    address: str = ""
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +34,15 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
         "--executor",
         metavar="WHERE",
         type=_where,
-        help="where targets are worked on: threads, or processes[:N] of this machine "
+        help="where targets are worked on: threads or processes[:N] of this machine, or the Dask cluster at dask://HOST:PORT "
+        "or, with TLS, dask+tls://HOST:PORT "
         f"(default: {VARIABLE}, or threads, and processes from {MANY_TARGETS} targets on)",
     )
     parser.add_argument(
         "--target-timeout",
         metavar="TIME",
         type=duration,
-        help="give a target up that a process does not finish within TIME, such as 30m (default: 1h)",
+        help="give a target up that a process or Dask worker does not finish within TIME, such as 30m (default: 1h)",
     )
 
 
@@ -51,11 +53,15 @@ def executor_of(args: argparse.Namespace, context: Context, targets: int) -> Exe
     if where is None:
         where = Where("processes" if targets >= MANY_TARGETS else "threads")
     elif where.kind == "threads" and timeout:
-        raise UsageError("--target-timeout needs --executor processes: a thread cannot be given up")
+        raise UsageError("--target-timeout needs --executor processes or dask: a thread cannot be given up")
     if where.kind == "threads":
         from reconciler.workflow.executor import Threads
 
         return Threads(at_once)
+    if where.kind == "dask":
+        from reconciler.workflow.dask_cluster import DaskCluster
+
+        return DaskCluster(where.address, at_once, timeout or _TIMEOUT)
     from reconciler.workflow.processes import LogSettings, Processes
 
     logs = LogSettings(context.log_format, context.verbosity, context.no_color)
@@ -76,4 +82,6 @@ def _where(text: str) -> Where:
     kind, _, count = text.partition(":")
     if kind == "processes" and re.fullmatch("[1-9][0-9]{0,2}", count):
         return Where(kind, int(count))
-    raise argparse.ArgumentTypeError(f"{text!r} is not threads, processes or processes:N")
+    if found := re.fullmatch(r"dask(\+tls)?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?", text):
+        return Where("dask", address=f"{'tls' if found[1] else 'tcp'}://{found[2]}:{found[3]}")
+    raise argparse.ArgumentTypeError(f"{text!r} is not threads, processes, processes:N or dask://HOST:PORT")

@@ -20,7 +20,7 @@ USERS = [
     ("werkzeug", "controller", RUN),
     ("prometheus_client", "controller", RUN),
 ]
-PACKAGES = [package for package, _, _ in USERS]
+PACKAGES = [*(package for package, _, _ in USERS), "distributed"]
 FAILURES = {
     "absent": "raise ModuleNotFoundError(f'No module named {__name__!r}', name=__name__)",
     "a package of its own is absent": "import package_of_nobody",
@@ -41,7 +41,7 @@ def without(folder: Path, source: str, packages: list[str], *words: str, env: Ma
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize(("package", "extra", "words"), USERS, ids=PACKAGES)
+@pytest.mark.parametrize(("package", "extra", "words"), USERS, ids=[package for package, _, _ in USERS])
 def test_what_needs_a_package_names_its_extra(
     tmp_path: Path, package: str, extra: str, words: tuple[str, ...], failure: str
 ) -> None:
@@ -55,6 +55,16 @@ def test_what_needs_a_package_names_its_extra(
     if failure == "a package of its own is absent":
         assert "needs the package package_of_nobody" in line
     assert [found.name for found in tmp_path.iterdir()] == ["path"]
+
+
+@pytest.mark.parametrize("failure", ["absent", "incomplete", "an error of its own"])
+def test_an_executor_names_its_extra(tmp_path: Path, failure: str) -> None:
+    stack(tmp_path, {"channels": {"a": {}}})
+    ran = without(tmp_path, FAILURES[failure], ["distributed"], "plan", "--executor", "dask://127.0.0.1:8786")
+    assert (ran.code, ran.out) == (1, "")
+    (line,) = ran.err.splitlines()
+    assert line.startswith("--executor dask ")
+    assert line.endswith('; install the extra: pip install "ivs-reconciler[dask]"')
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from reconciler.plan.plan import PlanOptions
 from reconciler.sandbox import Sandbox
 from reconciler.workflow.executor import Control, Task, Threads
 from reconciler.workflow.processes import Processes
-from tests.cli.support import REGION, Ran
+from tests.cli.support import REGION, Ran, stack
 
 COUNT = 6
 BROKEN, EMPTY, MUTE = "t2", "t3", "mute"
@@ -72,6 +72,52 @@ def named(names: list[str]) -> list[str]:
     return [word for name in names for word in ("-t", name)]
 
 
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None, protocol="tcp://") as cluster:
+        print(cluster.scheduler_address.replace("tcp", "dask"), flush=True)
+        for _ in sys.stdin:
+            print(*(worker.process.pid for worker in cluster.workers.values()), flush=True)
+"""
+
+
+class Cluster:
+    """A local Dask cluster of two worker processes, in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        self.url = process.stdout.readline().strip()
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return [int(one) for one in self._process.stdout.readline().split()]
+
+
+@pytest.fixture(scope="module")
+def cluster(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("dask")
+    (folder / "cluster.py").write_text(CLUSTER, "utf-8")
+    with subprocess.Popen(
+        [sys.executable, "cluster.py"],
+        cwd=folder,
+        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(fleet / "credentials"), "AWS_CONFIG_FILE": os.devnull},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield Cluster(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
 ALL = named([f"t{n}" for n in range(COUNT)])
 
 
@@ -115,11 +161,11 @@ def targets_in(ran: Ran) -> object:
     ],
     ids=" ".join,
 )
-def test_threads_and_processes_give_the_same_bytes(fleet: Path, words: tuple[str, ...]) -> None:
-    said = [run(fleet, *words, "--executor", where, *ALL) for where in ("threads", "processes:2")]
-    assert said[0].code == said[1].code == 1, said[0].err
-    assert json.dumps(targets_in(said[0])) == json.dumps(targets_in(said[1]))
-    assert said[0].err == said[1].err
+def test_threads_processes_and_dask_give_the_same_bytes(fleet: Path, cluster: Cluster, words: tuple[str, ...]) -> None:
+    said = [run(fleet, *words, "--executor", where, *ALL) for where in ("threads", "processes:2", cluster.url)]
+    assert {ran.code for ran in said} == {1}, said[0].err
+    assert len({json.dumps(targets_in(ran)) for ran in said}) == 1
+    assert len({ran.err for ran in said}) == 1
     assert [one["name"] for one in said[0].json["targets"]] == ["t0", "t1", "t3", "t4", "t5"]
 
 
@@ -154,10 +200,48 @@ def test_a_target_that_hangs_is_given_up_and_named(fleet: Path) -> None:
     )
 
 
+def test_a_dask_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox, cluster: Cluster) -> None:
+    expected = run(fleet, "plan", "--format", "json", *ALL)
+    server.control.clear_calls()
+    server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=2 * COUNT)
+    process = start(fleet, "plan", "--format", "json", "--executor", cluster.url, *ALL)
+    before = cluster.workers()
+    while len(server.control.calls(operation="GetCallerIdentity")) < 2:
+        time.sleep(0.02)
+    os.kill(before[0], signal.SIGKILL)
+    ran = ended(process)
+    server.control.clear_faults()
+    assert targets_in(ran) == targets_in(expected)
+    assert cluster.workers() != before
+
+
+def test_a_target_that_hangs_at_a_dask_worker_is_given_up_and_named(fleet: Path, cluster: Cluster) -> None:
+    where = ("--executor", cluster.url, "--target-timeout", "6s")
+    ran = run(fleet, "drift", "--format", "json", *where, *named(["t0", "t1", MUTE, "t4"]))
+    assert ran.code == 1
+    assert [one["name"] for one in ran.json["targets"]] == ["t0", "t1", "t4"]
+    assert f"{MUTE}: given up after 6 s without a result" in ran.err
+
+
+def test_a_scheduler_that_is_not_there_and_a_sandbox_are_refused(fleet: Path, tmp_path: Path, cluster: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    ran = run(fleet, "plan", "--executor", f"dask://127.0.0.1:{port}", *ALL)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"the Dask scheduler at tcp://127.0.0.1:{port} cannot be reached (")
+    assert len(ran.err.splitlines()) == 1
+    stack(tmp_path, {"channels": {"a": {}}})
+    refused = start(tmp_path, "plan", "--executor", cluster.url)
+    assert "target dev has a sandbox, which is a file of this machine" in ended(refused).err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--executor", "fork"), "argument --executor: 'fork' is not threads, processes or processes:N"),
+        (
+            ("--executor", "fork"),
+            "argument --executor: 'fork' is not threads, processes, processes:N or dask://HOST:PORT",
+        ),
         (("--executor", "processes:0"), "'processes:0' is not"),
         (("--executor", "threads", "--target-timeout", "5s"), "--target-timeout needs --executor processes"),
     ],

@@ -1,0 +1,343 @@
+"""Runs work on targets at the workers of a Dask cluster, which may be other machines (the extra ``dask``).
+
+A worker needs this version of ``ivs-reconciler`` and credentials of its own; it gets the spec of a target and its record of the last apply,
+and returns what it found and the new record, which is written here. No secret travels: Dask passes pickles on, unencrypted unless TLS is set up.
+Dask runs a task again whose worker died: reads are repeated, and an apply is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import queue
+import tempfile
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+from reconciler import __version__
+from reconciler.errors import AwsError, UsageError, imports_of
+from reconciler.files import open_private, read_private, replace_file
+from reconciler.network import why_unreachable
+from reconciler.workflow.executor import Control, Task, Work
+from reconciler.workflow.journal import last_run
+from reconciler.workflow.records import FOLDER, ensure_folder, safe_name
+from reconciler.workflow.survey import Progress, outcome_of
+
+R = TypeVar("R")
+
+_CONNECT_SECONDS = 10.0
+_WORKER_SECONDS = 30.0
+"""How long to wait for the first worker of a cluster that has none."""
+
+_POLL_SECONDS = 0.25
+
+_STOPS: dict[str, threading.Event] = {}
+"""At a worker: the event that ends each task of it early, by key."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaskCluster:
+    """Runs work at the workers of the cluster with this scheduler, such as ``tcp://10.0.0.5:8786``.
+
+    ``at_once`` is how many targets are worked on at the same time; ``None`` is as many as the workers have threads.
+    A target is given up after ``timeout`` seconds.
+    """
+
+    address: str
+    at_once: int | None = None
+    timeout: float = 3600.0
+
+    def run(
+        self,
+        work: Work[R],
+        tasks: Sequence[Task],
+        *,
+        progress: Progress | None = None,
+        stops: Mapping[str, threading.Event] = MappingProxyType({}),
+    ) -> list[R | AwsError]:
+        """Return the result of each task. See ``Executor``. Raises ``UsageError`` if the cluster cannot be used."""
+        del progress
+        with imports_of("--executor dask", "dask"):
+            from distributed import Client  # noqa: PLC0415 - an optional package
+        local = [task.target.name for task in tasks if task.target.sandbox is not None]
+        if local:
+            raise UsageError(
+                f"target {local[0]} has a sandbox, which is a file of this machine; use --executor threads or processes"
+            )
+        # Its messages about connections would be mixed with the report; what matters of them is said below.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        try:
+            open_client: Any = Client
+            client = open_client(self.address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError, TypeError) as error:
+            reason = "no answer" if isinstance(error, TimeoutError) else why_unreachable(error)
+            raise UsageError(
+                f"the Dask scheduler at {self.address} cannot be reached ({reason}); check that it runs there, and its TLS settings"
+            ) from None
+        run = _Run(client, self, work, tasks, stops)
+        try:
+            run.wait_for_worker()
+            while not run.finished:
+                run.hand_out()
+                run.collect()
+        finally:
+            run.close()
+        return cast("list[R | AwsError]", [run.results[index] for index in range(len(tasks))])
+
+
+class _Run:
+    """One call of ``DaskCluster.run``."""
+
+    def __init__(
+        self,
+        client: Any,
+        cluster: DaskCluster,
+        work: Work[Any],
+        tasks: Sequence[Task],
+        stops: Mapping[str, threading.Event],
+    ) -> None:
+        self._client = client
+        self._cluster = cluster
+        self._work = work
+        self._tasks = tasks
+        self._stops = stops
+        self._name = uuid.uuid4().hex[:12]
+        self._waiting = deque(range(len(tasks)))
+        self._busy: set[tuple[str, ...]] = set()
+        self._running: dict[int, tuple[Any, float]] = {}
+        self._sent: dict[int, dict[str, str]] = {}
+        self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.results: dict[int, object] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every task has a result."""
+        return len(self.results) == len(self._tasks)
+
+    def wait_for_worker(self) -> None:
+        """Return when there is a worker. Raises ``UsageError`` if there is none."""
+        try:
+            self._client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+        except TimeoutError:
+            raise UsageError(
+                f"the Dask cluster at {self._cluster.address} has no workers; start one with dask worker {self._cluster.address}"
+            ) from None
+
+    def hand_out(self) -> None:
+        """Submit tasks, as many as the workers have threads for: a task in a queue would use up its time."""
+        most = self._cluster.at_once or max(1, sum(self._threads().values()))
+        skipped: list[int] = []
+        while self._waiting and len(self._running) < most:
+            index = self._waiting.popleft()
+            task = self._tasks[index]
+            if task.place in self._busy:
+                skipped.append(index)
+                continue
+            self._busy.add(task.place)
+            self._sent[index] = _records_to_send(task)
+            data = pickle.dumps((self._work, task, self._sent[index]))
+            key = self._key(index)
+            future = self._client.submit(work_at_worker, __version__, key, data, key=key, pure=False, retries=0)
+            self._running[index] = future, time.monotonic() + self._cluster.timeout
+            future.add_done_callback(partial(_note, self._done, index))
+        self._waiting.extendleft(reversed(skipped))
+
+    def _threads(self) -> Mapping[str, int]:
+        try:
+            return cast("Mapping[str, int]", self._client.nthreads())
+        except Exception:  # noqa: BLE001 - a lost connection, in whichever way; noticed by ``collect``
+            return {}
+
+    def collect(self) -> None:
+        """Wait for a result, a deadline, a request to stop, or the loss of the connection."""
+        with contextlib.suppress(queue.Empty):
+            index = self._done.get(timeout=_POLL_SECONDS)
+            if index in self._running:
+                self._finish(index)
+        self._stop([index for index in self._running if self._stop_of(index).is_set()])
+        now = time.monotonic()
+        for index in [index for index, (_, end) in self._running.items() if end <= now]:
+            future, _ = self._running.pop(index)
+            # Its place stays busy: the worker may still be at it.
+            self._stop([index])
+            future.cancel()
+            self.results[index] = AwsError(
+                f"given up after {self._cluster.timeout:,.0f} s without a result; raise --target-timeout if it needs more",
+                code="TargetTimeout",
+            )
+            self._free_waiting(self._tasks[index].place)
+        if self._client.status != "running":
+            self._lose()
+
+    def close(self) -> None:
+        """Close the connection; tasks that still run start no more calls."""
+        with contextlib.suppress(Exception):
+            self._stop(list(self._running))
+            self._client.close(timeout=5)
+
+    def _free_waiting(self, place: tuple[str, ...]) -> None:
+        """Give up the tasks that wait for a place whose task hangs."""
+        for index in [index for index in self._waiting if self._tasks[index].place == place]:
+            self._waiting.remove(index)
+            self.results[index] = AwsError(
+                "not begun: a task in the same account and region was given up", code="TargetTimeout"
+            )
+
+    def _key(self, index: int) -> str:
+        return f"ivs-reconciler-{self._name}-{index}"
+
+    def _stop_of(self, index: int) -> threading.Event:
+        return self._stops.get(self._tasks[index].target.name, _NEVER)
+
+    def _stop(self, indexes: Sequence[int]) -> None:
+        if indexes and self._client.status == "running":
+            keys = [self._key(index) for index in indexes]
+            self._client.run(stop_at_worker, keys, wait=False, on_error="ignore")
+
+    def _finish(self, index: int) -> None:
+        future, _ = self._running.pop(index)
+        self._busy.discard(self._tasks[index].place)
+        if future.status == "finished":
+            outcome, records = pickle.loads(future.result())  # noqa: S301 - of our own worker, behind the same scheduler
+            _keep_records(self._tasks[index], self._sent[index], records)
+            if isinstance(outcome, BaseException) and not isinstance(outcome, AwsError):
+                raise outcome
+            self.results[index] = outcome.value if isinstance(outcome, _Value) else outcome
+        elif future.status == "error":
+            self.results[index] = _failure(future.exception())
+        else:
+            self.results[index] = self._lost()
+        future.release()
+
+    def _lost(self) -> AwsError:
+        return AwsError(
+            f"the connection to the Dask scheduler at {self._cluster.address} was lost; what the workers do is not known, run plan again",
+            code="SchedulerLost",
+        )
+
+    def _lose(self) -> None:
+        while not self._done.empty():
+            index = self._done.get()
+            if index in self._running and self._running[index][0].status == "finished":
+                self._finish(index)
+        self._running.clear()
+        for index in range(len(self._tasks)):
+            self.results.setdefault(index, self._lost())
+
+
+_NEVER = threading.Event()
+
+
+def _note(done: queue.SimpleQueue[int], index: int, _future: object) -> None:
+    done.put(index)
+
+
+def _failure(error: BaseException | None) -> AwsError:
+    """Return the error of a task that Dask could not carry out."""
+    name = type(error).__name__
+    if isinstance(error, ModuleNotFoundError) or name == "DeserializationError":
+        return AwsError(
+            f"the Dask worker cannot load ivs-reconciler ({error}); install version {__version__} there",
+            code="WorkerSetup",
+        )
+    if name == "KilledWorker":
+        return AwsError(
+            "the Dask workers that worked on this target died again and again; see their logs", code="WorkerDied"
+        )
+    return AwsError(f"the Dask worker failed ({name}: {error})", code="WorkerFailed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """The result of work that did not fail."""
+
+    value: object
+
+
+def stop_at_worker(keys: Sequence[str]) -> None:
+    """End these tasks early, if they run at this worker."""
+    for key in keys:
+        if key in _STOPS:
+            _STOPS[key].set()
+
+
+def work_at_worker(version: str, key: str, data: bytes) -> bytes:
+    """Do a task at a worker; return its outcome and the records that it wrote, pickled.
+
+    The project's folder is a temporary one, with the records of the target.
+    """
+    outcome: object
+    found: dict[str, str] = {}
+    if version != __version__:
+        outcome = AwsError(
+            f"the Dask worker has ivs-reconciler {__version__}, and this is {version}; install the same version",
+            code="WorkerSetup",
+        )
+        return pickle.dumps((outcome, found))
+    work, task, records = pickle.loads(data)  # noqa: S301 - Dask's own tasks are pickles too
+    stop = _STOPS.setdefault(key, threading.Event())
+    try:
+        with tempfile.TemporaryDirectory(prefix="ivs-reconciler-") as folder:
+            ensure_folder(Path(folder))
+            for name, text in records.items():
+                replace_file(Path(folder, FOLDER, name), text)
+            here = replace(task, project=replace(task.project, root=folder))
+            try:
+                result = outcome_of(partial(work, here, Control(stop=stop)))
+                outcome = result if isinstance(result, AwsError) else _Value(result)
+            except Exception as error:  # noqa: BLE001 - raised again in the process that asked
+                outcome = error
+            found = _read_records(Path(folder), task)
+    finally:
+        _STOPS.pop(key, None)
+    return pickle.dumps((outcome, found))
+
+
+def _names(task: Task) -> tuple[str, ...]:
+    name = safe_name(task.target.name)
+    return (*(() if task.project.state else (f"applied-{name}.json",)), f"journal-{name}.jsonl")
+
+
+def _read_records(root: Path, task: Task) -> dict[str, str]:
+    found = {}
+    for name in _names(task):
+        with contextlib.suppress(OSError, ValueError):
+            found[name] = read_private(root / FOLDER / name)
+    return found
+
+
+def _records_to_send(task: Task) -> dict[str, str]:
+    """Return the files of the last apply that a worker needs; the journal only of an apply that did not finish."""
+    root = Path(task.project.root)
+    found = _read_records(root, task)
+    last = last_run(root, task.target.name)
+    if last is None or last.ended:
+        found = {name: text for name, text in found.items() if not name.startswith("journal-")}
+    return found
+
+
+def _keep_records(task: Task, sent: Mapping[str, str], records: Mapping[str, str]) -> None:
+    """Write what a worker recorded; a disk that cannot be written fails no apply."""
+    root = Path(task.project.root)
+    for name, text in records.items():
+        if text == sent.get(name):
+            continue
+        path = root / FOLDER / name
+        with contextlib.suppress(OSError):
+            ensure_folder(root)
+            if not name.startswith("journal-"):
+                replace_file(path, text)
+                continue
+            handle = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            with os.fdopen(handle, "a", encoding="utf-8") as journal:
+                journal.write(text.removeprefix(sent.get(name, "")))
