@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import ACCOUNT, arn_of, outside, rewrite, run, stack
+from reconciler.sandbox import Sandbox
+from tests.cli.support import ACCOUNT, arn_of, client, outside, rewrite, run, stack
 from tests.controller.git import commit, git, repository
 
 ONE: dict[str, object] = {"channels": {"one": {}, "two": {}}}
@@ -219,3 +220,40 @@ def test_a_resource_with_many_tags_gets_no_more(repo: Path) -> None:
     with outside(repo) as (ivs, _):
         assert len(ivs.get_channel(arn=arn_of(ivs, "one"))["channel"]["tags"]) <= 50
     assert drift(repo)[:2] == (0, {})
+
+
+def test_the_commit_is_written_first_and_is_unknown_once_a_create_failed(tmp_path: Path) -> None:
+    """An apply that is killed is recorded too; one that could not create everything proves nothing about what is not there."""
+    with Sandbox() as sandbox:
+        place = {"sandbox": None, "endpointUrl": sandbox.endpoint_url}
+        folder = stack(repository(tmp_path / "repo"), ONE, target=place)
+        (folder / ".gitignore").write_text(".ivs-reconciler/\n", encoding="utf-8")
+        env = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
+        commit(folder)
+        assert run(folder, "apply", "--auto-approve", env=env).code == 0
+        rewrite(folder, NEW)
+        commit(folder)
+        sandbox.control.clear_calls()
+        assert run(folder, "apply", "--auto-approve", env=env).code == 0
+        made = [call["operation"] for call in sandbox.control.calls()[::-1]]
+        assert [name for name in made if name in ("TagResource", "CreateChannel")] == ["TagResource", "CreateChannel"]
+
+        def recorded() -> set[str]:
+            channels = client(sandbox.endpoint_url).list_channels()["channels"]
+            return {each["tags"][TAG] for each in channels if TAG in each["tags"]}
+
+        assert recorded() == {git(folder, "rev-parse", "HEAD")}
+        rewrite(folder, {"channels": {"one": {}, "two": {}, "three": {}, "four": {}}})
+        commit(folder)
+        sandbox.control.deny("CreateChannel")
+        assert run(folder, "apply", "--auto-approve", env=env).code == 4
+        assert recorded() == {"unknown"}
+        sandbox.control.clear_faults()
+
+        # A tag that cannot be written stops nothing, and is said.
+        sandbox.control.deny("TagResource")
+        ran = run(folder, "apply", "--auto-approve", env=env)
+        assert "the commit of this apply was not recorded" in ran.err
+        sandbox.control.clear_faults()
+        assert run(folder, "apply", "--auto-approve", env=env).code == 0
+        assert run(folder, "plan", "--detailed-exitcode", env=env).code == 0
