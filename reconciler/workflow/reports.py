@@ -1,6 +1,6 @@
 """Files that runs wrote: saved plans, drift reports, events of applies. Those of several shards are one report.
 
-Files that do not fit together are refused with all reasons: a report of two commits or two stacks would be nobody's.
+Files that do not fit together are refused with all reasons: a report of two commits or two stacks would describe neither.
 """
 
 from __future__ import annotations
