@@ -102,7 +102,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     with contextlib.ExitStack() as stack:
         adopt = stack.enter_context(adoptions_of(args, context, project, targets, desired))
         lost = stack.enter_context(hold_locks(args, targets))
-        with reading(sys.stderr) as progress:
+        with reading(sys.stderr, len(targets)) as progress:
             surveys = stack.enter_context(
                 survey_targets(
                     project,
@@ -173,7 +173,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         lost = stack.enter_context(hold_locks(args, targets))
         adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
         try:
-            with reading(sys.stderr) as progress:
+            with reading(sys.stderr, len(targets)) as progress:
                 surveys = stack.enter_context(
                     survey_targets(
                         project,

@@ -19,6 +19,7 @@ from reconciler.cli.progress import Screen
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
 from reconciler.git.applied import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
+from reconciler.model.observed import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import lines
 from reconciler.plan.plan import ApplyResult, Plan, PlanOptions
@@ -31,7 +32,7 @@ from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import outputs_of, publish, survey_after
 from reconciler.workflow.progress import interruptible
 from reconciler.workflow.run import apply_plans
-from reconciler.workflow.survey import Survey
+from reconciler.workflow.survey import Survey, combine_failures, map_targets
 
 _STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
 _MOST_NAMES = 3
@@ -109,7 +110,7 @@ def approve_and_run(
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
     if not work:
         apply_plans(surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once)
-        handed_on = _hand_on(surveys, (), project, plan.options, as_json=args.format == "json")
+        handed_on = _hand_on(surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once)
         if args.format == "json":
             _line({"type": "result", "complete": True, "targets": [], **handed_on.members})
         return ExitCode.OK if handed_on.complete else ExitCode.INCOMPLETE
@@ -139,7 +140,9 @@ def approve_and_run(
                     write_fitted(f"\n{overview}", sys.stdout)
                     sys.stdout.flush()
                 if not stop.is_set():
-                    handed_on = _hand_on(surveys, results, project, plan.options, as_json=events is not None)
+                    handed_on = _hand_on(
+                        surveys, results, project, plan.options, as_json=events is not None, at_once=at_once
+                    )
             finally:
                 if events:
                     events.end(plan, handed_on.members)
@@ -223,21 +226,31 @@ class _HandedOn:
 
 
 def _hand_on(
-    surveys: Sequence[Survey], results: Sequence[ApplyResult], project: Project, options: PlanOptions, *, as_json: bool
+    surveys: Sequence[Survey],
+    results: Sequence[ApplyResult],
+    project: Project,
+    options: PlanOptions,
+    *,
+    as_json: bool,
+    at_once: int | None,
 ) -> _HandedOn:
     """Publish the outputs of all targets where the project file says, after their apply, and report it."""
     if not (project.outputs or as_json):
         return _HandedOn()
     by_name = {result.name: result for result in results}
-    try:
-        after = [
-            survey_after(survey, by_name[survey.target.name]) if survey.target.name in by_name else survey
-            for survey in surveys
-        ]
-        found = [(survey, outputs_of(survey)) for survey in after]
-    except AwsError as error:
+    surveyed = {survey.target.name: survey for survey in surveys}
+    targets = tuple(survey.target for survey in surveys)
+
+    def read(target: Target) -> tuple[Survey, TargetOutputs]:
+        survey = surveyed[target.name]
+        after = survey_after(survey, by_name[target.name]) if target.name in by_name else survey
+        return after, outputs_of(after)
+
+    results_of = map_targets(targets, read, at_once)
+    if error := combine_failures(targets, results_of):
         _warn(f"the outputs could not be read ({error}); run outputs to print them")
         return _HandedOn(complete=not project.outputs)
+    found = [one for one in results_of if not isinstance(one, AwsError)]
     outputs = outputs_json(project.stack, [one for _, one in found])
     if not project.outputs:
         return _HandedOn({"outputs": outputs})

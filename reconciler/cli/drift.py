@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
         raise
     executor = executor_of(args, context, len(targets))
     work = DriftDetection(scope, addresses_applied, ignores, days, expand=context.verbosity > 0)
-    with reading(sys.stderr) as progress:
+    with reading(sys.stderr, len(targets)) as progress:
         found = executor.run(work, tasks_of(project, targets, desired, PlanOptions()), progress=progress)
     for target, one in zip(targets, found, strict=True):
         if isinstance(one, DriftFound):
@@ -223,7 +223,7 @@ def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     project, targets = project_of(context)
     desired = desired_of(project, targets)
     with (
-        reading(sys.stderr) as progress,
+        reading(sys.stderr, len(targets)) as progress,
         survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys,
     ):
         found = [(survey, drift_report(project, survey)) for survey in surveys]

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         stream_keys=args.stream_keys,
         force=args.force,
     )
-    with reading(sys.stderr) as progress:
+    with reading(sys.stderr, len(targets)) as progress:
         exported = export_targets(project, targets, wanted, progress=progress)
     write_files(exported.files, force=args.force)
     write_fitted("".join(f"{sanitize(line)}\n" for line in _summary(exported, project)), sys.stdout)

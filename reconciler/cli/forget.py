@@ -71,7 +71,7 @@ def _forget(args: argparse.Namespace) -> int:
                 name: replace(state, forget=state.forget | forget[name] - _in_spec(state))
                 for name, state in desired.items()
             }
-            with reading(sys.stderr) as progress:
+            with reading(sys.stderr, len(targets)) as progress:
                 return stack.enter_context(
                     survey_targets(
                         project,

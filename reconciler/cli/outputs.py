@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if unmatched := unmatched_globs(args.addresses, (), known, "no address in the spec"):
         raise UsageError("\n".join(line.removeprefix("--only ") for line in unmatched))
     with (
-        reading(sys.stderr) as progress,
+        reading(sys.stderr, len(targets)) as progress,
         survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys,
     ):
         found = [outputs_of(survey, args.addresses) for survey in surveys]

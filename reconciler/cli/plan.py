@@ -146,7 +146,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     if base:
         project = guarded(project, base)
     executor = executor_of(args, context, len(targets))
-    with adoptions_of(args, context, project, targets, desired) as adopt, reading(sys.stderr) as progress:
+    with adoptions_of(args, context, project, targets, desired) as adopt, reading(sys.stderr, len(targets)) as progress:
         tasks = tasks_of(project, targets, desired, options, adopt)
         fleet = fleet_of(project, targets, desired, executor.run(Planning(), tasks, progress=progress))
         surveys = fleet.surveys

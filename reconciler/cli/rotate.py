@@ -91,7 +91,7 @@ def _rotate(args: argparse.Namespace) -> int:
     rotate = Rotate(frozenset(addresses), file, args.even_live)
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(approval.hold_locks(args, targets, "rotate"))
-        with reading(sys.stderr) as progress:
+        with reading(sys.stderr, len(targets)) as progress:
             surveys = stack.enter_context(
                 survey_targets(
                     project,

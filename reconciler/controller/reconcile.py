@@ -120,17 +120,12 @@ def _reconcile(
     revision: CheckedRevision, target: Target, run: Run, account_id: str, deps: Dependencies, on_request: OnRequest
 ) -> Run:
     """Read, plan and apply, as far as mode and guardrails allow; in another account than the mode holds for, only read."""
-
-    def stop_if_asked(_target: str, _calls: int, _left: object) -> None:
-        if deps.stop.is_set():
-            raise AwsError("interrupted by shutdown")
-
     with survey_targets(
         revision.project,
         (target,),
         _OPTIONS,
         desired=revision.desired,
-        progress=stop_if_asked,
+        progress=_Interruptible(deps.stop),
         open_target=lambda each: deps.connect(each, on_request),
         every_kind=True,
     ) as (survey,):
@@ -342,6 +337,21 @@ def _live_channels(survey: Survey) -> tuple[LiveChannel, ...]:
         if arn in ours
     ]
     return tuple(sorted(found, key=lambda each: (-each.viewers, each.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Interruptible:
+    """Ends the reading of a target at its next call once ``stop`` is set."""
+
+    stop: threading.Event
+
+    def __call__(self, _target: str, _calls: int, _left: object, /) -> None:
+        """Raise ``AwsError`` if asked to stop."""
+        if self.stop.is_set():
+            raise AwsError("interrupted by shutdown")
+
+    def finished(self, target: str, /, *, failed: bool) -> None:
+        """Do nothing."""
 
 
 class _NoProgress:

@@ -106,11 +106,11 @@ class Threads:
 
         def each(target: Target) -> R:
             task = by_name[target.name]
-            told = progress and _told(progress, target.name)
+            told = None if progress is None else _told(progress, target.name)
             with places[task.place]:
                 return work(task, Control(told, stops.get(target.name) or threading.Event()))
 
-        return map_targets(tuple(task.target for task in tasks), each, self.at_once)
+        return map_targets(tuple(task.target for task in tasks), each, self.at_once, progress)
 
 
 def _told(progress: Progress, name: str) -> Callable[[int, Expected | None], None]:

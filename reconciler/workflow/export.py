@@ -99,7 +99,7 @@ def export_targets(
         with open_target(target) as connection:
             return _export(project, target, wanted, connection, folders[target.name], source, public_keys, progress)
 
-    found = map_targets(targets, one)
+    found = map_targets(targets, one, progress=progress)
     if failed := combine_failures(targets, found):
         raise failed
     files: dict[Path, str] = {}

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -30,7 +31,7 @@ from typing import Any, TypeVar, cast
 from reconciler.errors import AwsError
 from reconciler.logs import configure
 from reconciler.workflow.executor import Control, Task, Work
-from reconciler.workflow.survey import Progress, default_at_once, outcome_of
+from reconciler.workflow.survey import Progress, default_at_once, has_failed, outcome_of
 
 R = TypeVar("R")
 
@@ -100,15 +101,18 @@ class Processes:
         stops: Mapping[str, threading.Event] = MappingProxyType({}),
     ) -> list[R | AwsError]:
         """Return the result of each task. See ``Executor``."""
-        del progress
         count = max(1, min(self.count or min(os.cpu_count() or 1, _MOST_PROCESSES), len(tasks)))
         slots = -(-(self.at_once or count * default_at_once()) // count)
         run = _Run(work, tasks, count, slots, self.timeout, stops, self.logs)
-        finished = False
+        finished, reported = False, 0
         try:
             while not run.finished:
                 run.hand_out()
                 run.collect()
+                for index, found in islice(run.results.items(), reported, None):
+                    reported += 1
+                    if progress is not None:
+                        progress.finished(tasks[index].target.name, failed=has_failed(found))
             finished = True
         finally:
             run.close(kill=finished or not stops)

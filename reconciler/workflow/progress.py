@@ -6,27 +6,38 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, TextIO
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.model.kinds import Service
 from reconciler.model.kinds.ivs import IVS
 from reconciler.plan.steps import Call, Expected, expected
-from reconciler.report.words import duration_words, plural
+from reconciler.report.words import duration_words, plural, tally_words
 from reconciler.terminal import screen, width_of
 
 _MIN_REMAINING_SECONDS = 5.0
+_REDRAW_SECONDS = 0.05
+_ENOUGH_ENDED = 0.1
+"""The part of the targets after which the expected end is shown."""
+
+_MIN_TEXT = 9
+"""Columns that a target's text takes at least."""
 
 
 @contextlib.contextmanager
-def reading(stream: TextIO) -> Iterator[Meter | None]:
-    """Show one line that counts the calls of each target while live state is read, and erase it at the end."""
+def reading(stream: TextIO, targets: int = 1) -> Iterator[Meter | None]:
+    """Show one line on a terminal while the live state of so many targets is read, and erase it at the end."""
     if not stream.isatty():
         yield None
         return
-    line = Meter(stream)
+    line = Meter(stream, targets)
+    if targets > 1:
+        line.begin()
     try:
         yield line
     finally:
@@ -34,36 +45,69 @@ def reading(stream: TextIO) -> Iterator[Meter | None]:
 
 
 class Meter:
-    """A line on a terminal that is overwritten at each update. Thread-safe."""
+    """A line on a terminal that is overwritten at each update: the calls of each target at work, and of several targets how many are done, failed and left. Thread-safe."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, targets: int = 1, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._targets = targets
+        self._clock = clock
+        self._began = clock()
+        self._done = self._failed = 0
         self._lock = threading.Lock()
         self._texts: dict[str, str] = {}
         self._shown = 0
+        self._shown_at = self._began - _REDRAW_SECONDS
 
-    def __call__(self, target: str, calls: int, left: Expected | None) -> None:
+    def begin(self) -> None:
+        """Show that all targets are left: the first answers may take a while."""
+        with self._lock:
+            self._draw()
+
+    def __call__(self, target: str, calls: int, left: Expected | None, /) -> None:
         """Show a target's number of calls, and the remaining time if it is known and long enough."""
-        with self._lock, screen() as free:
+        with self._lock:
             self._texts[target] = f"{target}: {plural(calls, 'call')}" + (
                 f" (about {duration_words(left.seconds)} more, {left.calls:,} {left.operation})"
                 if left is not None and left.seconds >= _MIN_REMAINING_SECONDS
                 else ""
             )
-            if not free:
+            self._draw()
+
+    def finished(self, target: str, /, *, failed: bool) -> None:
+        """Count a target that has ended."""
+        with self._lock:
+            self._failed += failed
+            self._done += not failed
+            if self._targets > 1:
+                self._texts.pop(target, None)
+                self._draw()
+
+    def _draw(self) -> None:
+        now = self._clock()
+        with screen() as free:
+            if not free or now - self._shown_at < _REDRAW_SECONDS:
                 return
             # One column stays free: a full line would move the cursor to the next one on some terminals.
             width = (width_of(self._stream) or 80) - 1
-            text = "reading " + ", ".join(self._texts.values())
+            parts = list(islice(self._texts.values(), width // _MIN_TEXT))
+            if self._targets > 1:
+                ended = self._done + self._failed
+                # The first to end say little: as many others are nearly done.
+                known = ended >= self._targets * _ENOUGH_ENDED
+                seconds = (now - self._began) / ended * (self._targets - ended) if known and ended else 0.0
+                tally = tally_words(self._targets, self._done, self._failed, seconds, datetime.now(UTC).astimezone())
+                # The text of a target says "target: 5 calls", so it cannot be taken for a count.
+                parts.insert(0, tally)
+            text = f"reading {', '.join(parts)}"
             text = text if len(text) <= width else text[: width - 1] + "…"
             self._stream.write(f"\r{text:<{self._shown}}")
             self._stream.flush()
-            self._shown = len(text)
+            self._shown, self._shown_at = len(text), now
 
     def clear(self) -> None:
         """Erase the line."""
         with self._lock:
-            if self._texts:
+            if self._shown:
                 self._stream.write("\r" + " " * self._shown + "\r")
                 self._stream.flush()
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.connection import Connection, connect
@@ -53,11 +53,18 @@ _NO_ADOPTIONS: Mapping[str, Mapping[Address, str]] = MappingProxyType({})
 
 T = TypeVar("T")
 
-Progress = Callable[[str, int, Expected | None], None]
-"""Called with a target's name, how many calls were made, and how long the rest takes (``None`` if calls are not rate-limited by the client)."""
-
 Connect = Callable[[Target], contextlib.AbstractContextManager[Connection]]
 """Connects to a target: ``connect``, or a caller's own with another clock, or with a count of requests."""
+
+
+class Progress(Protocol):
+    """Receives the progress of work on targets, from several threads."""
+
+    def __call__(self, target: str, calls: int, left: Expected | None, /) -> None:
+        """Receive how many calls a target made, and how long the rest takes (``None`` if calls are not rate-limited by the client)."""
+
+    def finished(self, target: str, /, *, failed: bool) -> None:
+        """Receive that the work on a target has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
         def read(target: Target) -> Survey | AdoptionError:
             connection = stack.enter_context(open_target(target))
             given = adopt.get(target.name, {})
-            told = progress and partial(progress, target.name)
+            told = None if progress is None else partial(progress, target.name)
             spec = desired[target.name]
             try:
                 return survey_one(
@@ -115,7 +122,7 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                 if many:
                     connection.rest()
 
-        found = checked_results(project, targets, map_targets(targets, read, at_once))
+        found = checked_results(project, targets, map_targets(targets, read, at_once, progress))
         failed = combine_failures(targets, found)
         if failed is not None:
             raise failed
@@ -222,7 +229,10 @@ def default_at_once() -> int:
 
 
 def map_targets(
-    targets: tuple[Target, ...], read: Callable[[Target], T], at_once: int | None = None
+    targets: tuple[Target, ...],
+    read: Callable[[Target], T],
+    at_once: int | None = None,
+    progress: Progress | None = None,
 ) -> list[T | AwsError]:
     """Call ``read`` for targets at the same time and return the results in their order. An interrupt does not wait for calls in flight.
 
@@ -230,7 +240,10 @@ def map_targets(
     """
 
     def result(target: Target) -> T | AwsError:
-        return outcome_of(partial(read, target))
+        found = outcome_of(partial(read, target))
+        if progress is not None:
+            progress.finished(target.name, failed=has_failed(found))
+        return found
 
     workers = max(1, min(at_once or default_at_once(), len(targets)))
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target")
@@ -253,6 +266,11 @@ def outcome_of(work: Callable[[], T]) -> T | AwsError:
         if not is_out_of_descriptors(error):
             raise
         return AwsError(out_of_descriptors(), code="TooManyOpenFiles")
+
+
+def has_failed(found: object) -> bool:
+    """Whether the work on a target failed: its result is an error, or reports one in place of the survey, as that of ``drift`` does."""
+    return isinstance(getattr(found, "survey", found), AwsError)
 
 
 def combine_failures(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:
