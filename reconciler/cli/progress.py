@@ -120,6 +120,8 @@ class Screen:
         self._ended: set[str] = set()
         self._lock = threading.Lock()
         self._bar: Bar | None = None
+        # A bar replaces sys.stdout by a stream to its own terminal.
+        self._stdout = sys.stdout
 
     def __enter__(self) -> Self:
         """Show a bar if stderr is a terminal."""
@@ -180,11 +182,11 @@ class Screen:
     def _show(self, text: str) -> None:
         if not text:
             return
-        if self._bar is not None and sys.stdout.isatty():
+        if self._bar is not None and self._stdout.isatty():
             self._bar.print(text)
         else:
-            write_fitted(text, sys.stdout)
-            sys.stdout.flush()
+            write_fitted(text, self._stdout)
+            self._stdout.flush()
 
 
 class Bar:
