@@ -63,6 +63,11 @@ def paired(ours: Sequence[Cost], theirs: Sequence[Cost], what: Callable[[Cost], 
     return statistics.median(what(one) / what(other) for one, other in zip(ours, theirs, strict=True))
 
 
+def verdict(figure: float, goal: float) -> str:
+    """Return whether a figure that should be small meets its goal."""
+    return "met" if figure <= goal else "MISSED"
+
+
 def as_installed() -> None:
     """Compile the package's byte code, as pip does for everything it installs, the programs compared with included.
 
