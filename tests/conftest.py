@@ -16,8 +16,18 @@ settings.load_profile("ci" if os.environ.get("CI") else "untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin the share of each worker with some of the slow tests, so that none is left alone with one at the end."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    rest = [item for item in items if not item.get_closest_marker("slow")]
+    count = len(items)
+    items.clear()
+    for left in range(workers, 0, -1):
+        mine = slow[left - 1 :: workers]
+        # `--dist worksteal` deals the tests out in this way.
+        size = max(0, (count - len(items)) // left - len(mine)) if left > 1 else len(rest)
+        items += mine + rest[:size]
+        del rest[:size]
 
 
 _AWS = [name for name in os.environ if name.startswith("AWS_")]
