@@ -26,7 +26,6 @@ from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref
-from reconciler.network import is_out_of_descriptors, out_of_descriptors
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Result, Step, StepOutcome, TargetPlan
 
 _CALLS_PER_OPERATION = 3
@@ -56,7 +55,7 @@ def execute(  # noqa: PLR0913 - clocks and calls are arguments, so that tests ne
     ``new_resources`` finds creates whose answer was lost, and creates of a concurrent apply; without it, a lost answer is a failure.
     ``draw`` returns random numbers from 0 to 1, so that two concurrent applies do not retry in step.
     ``publish`` writes the value of a stream key to its sink; without it, such a step fails.
-    If the apply cannot go on, for instance without threads or file descriptors, the actions that are left have failed.
+    If the apply cannot go on, because the system allows no more threads, the actions that are left have failed.
     """
     inbox: SimpleQueue[Event | StreamCheck | Future[StepResult]] = SimpleQueue()
     context = Context(
@@ -74,10 +73,9 @@ def execute(  # noqa: PLR0913 - clocks and calls are arguments, so that tests ne
     began = clock()
     try:
         execution.run()
-    except (AwsError, OSError) as error:
-        reason = out_of_descriptors() if is_out_of_descriptors(error) else str(error)
+    except AwsError as error:
         execution.graph.fail(
-            f"the apply ended early: {reason}; in-flight calls may have been carried out, run plan again"
+            f"the apply ended early: {error}; in-flight calls may have been carried out, run plan again"
         )
     finally:
         # Also when the caller's thread is interrupted: calls that were not sent stay unsent.

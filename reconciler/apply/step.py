@@ -1,4 +1,4 @@
-"""Runs one step in a thread: resolves its references, sends its call, reads the answer. Returns an outcome and never raises ``AwsError``.
+"""Runs one step in a thread: resolves its references, sends its call, reads the answer. Returns an outcome and never raises ``AwsError`` or ``OSError``.
 
 A call is sent again here only where AWS did nothing, and time alone may change that: a delete of what was detached just now,
 a call that names a resource created just now, a read that waits for a state. Retries after throttling and lost connections
@@ -23,18 +23,20 @@ from reconciler.apply.call import (
 from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck, kind_created_by
 from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
-from reconciler.errors import AwsError
+from reconciler.errors import AwsError, os_reason
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
 from reconciler.model.kinds import KINDS, TAG
 from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
+from reconciler.network import is_out_of_descriptors, out_of_descriptors
 from reconciler.plan.plan import Result, Step, StepOutcome, Until
 
 WAIT_SECONDS = 90.0
 """How long to wait for a state; the IVS user guide says up to 20 seconds."""
 
 STOP_STREAM = "StopStream"
+_LOCAL = "LocalError"
 _NOT_LIVE = "ChannelNotBroadcasting"
 _DELETES = frozenset(kind.delete for kind in KINDS.values())
 
@@ -69,6 +71,10 @@ def run_step(step: Step, address: Address, context: Context) -> StepResult:
     except AwsError as error:
         attempt.count(error)
         return StepResult(attempt.outcome(Result.FAILED, code=error.code, message=_failure_message(error, step)))
+    except OSError as error:  # such as running out of file descriptors where no call reports it
+        reason = out_of_descriptors() if is_out_of_descriptors(error) else os_reason(error)
+        failure = AwsError(f"{step.operation}: {reason}", operation=step.operation, code=_LOCAL, ambiguous=True)
+        return StepResult(attempt.outcome(Result.FAILED, code=_LOCAL, message=_failure_message(failure, step)))
 
 
 def _run(attempt: Attempt) -> StepResult:

@@ -49,7 +49,11 @@ _OPTIONS = {
     },
     "fetch-interval": ("fetch_interval", "TIME", "how often to fetch the branch (default: 60s)"),
     "jitter": ("jitter", "PERCENT", "random variation of intervals (default: 10)"),
-    "targets-at-once": ("at_once", "N", "targets reconciled at the same time (default: 4)"),
+    "targets-at-once": (
+        "at_once",
+        "N",
+        "targets reconciled at the same time (default: 8 for each processor, at most 32, fewer where ulimit -n is low)",
+    ),
     "keep-days": ("keep_days", "N", "days to keep history (default: 30)"),
     "keep-runs": ("keep_runs", "N", "reconciliations to keep for each target (default: 5000)"),
 }

@@ -25,6 +25,7 @@ from reconciler.model.shards import Shards, parse_shard
 from reconciler.model.target import LIMITS, seconds_of
 from reconciler.spec.problems import KeyPath, Problems, format_path, quote, suggestion
 from reconciler.spec.yaml import load
+from reconciler.workflow.survey import default_at_once
 
 _FORM = re.compile(r"(?P<cron>\S+(?: +\S+){4}) +for +(?P<duration>\S+)(?: +in +(?P<zone>\S+))?")
 _EXAMPLE = "0 9 * * MON-FRI for 8h in Europe/Berlin"
@@ -125,7 +126,7 @@ class Options:
 
     windows_of: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     shard: Shards | None = None
-    at_once: int = 4
+    at_once: int = field(default_factory=default_at_once)
     keep_days: int = 30
     keep_runs: int = 5_000
     control_token_file: str = ""

@@ -42,6 +42,7 @@ from reconciler.report.markdown_layout import (
     targets_table,
 )
 from reconciler.report.words import (
+    OVERVIEW_FROM,
     SETTINGS,
     WIDENS,
     Notice,
@@ -54,8 +55,10 @@ from reconciler.report.words import (
     notable_changes,
     notice_of,
     origin_of,
+    overview_words,
     plan_states,
     plural,
+    result_states,
     settings_words,
     summary_words,
     title_of,
@@ -157,7 +160,8 @@ def render_results(
             for result in results
         }
         table = targets_table(["Apply", *(one.value.capitalize() for one in shown)], rows, left=1)
-        sections.insert(0, Section("\n\n".join((*facts_line(facts or {}), table)), table))
+        overview = [f"**{overview_words(result_states(results))}**"] if len(results) >= OVERVIEW_FROM else []
+        sections.insert(0, Section("\n\n".join((*facts_line(facts or {}), *overview, table)), table))
     cut = cut_line("result", artefact_url)
     states = ", ".join(f"{state} ({count:,})" for state, count in Counter(map(apply_state, results)).items())
     effort = (

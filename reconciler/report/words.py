@@ -112,16 +112,19 @@ def drift_states(reports: Iterable[DriftReport], failed: Mapping[str, str]) -> l
 
 def apply_states(plan: Plan, results: Iterable[ApplyResult]) -> list[TargetState]:
     """Return how the apply of each target of a plan ended, in the plan's order."""
-    by_name = {result.name: result for result in results}
+    by_name = {state.name: state for state in result_states(results)}
     return [
-        TargetState(
-            one.name, one.account_id, one.region, _apply_state(by_name[one.name]), outcome_words(by_name[one.name])
-        )
+        by_name[one.name]._replace(account_id=one.account_id, region=one.region)
         if one.name in by_name
         else TargetState(one.name, one.account_id, one.region, "in sync")
         for one in plan.targets
         if one.name in by_name or not one.actions
     ]
+
+
+def result_states(results: Iterable[ApplyResult]) -> list[TargetState]:
+    """Return how the apply of each target ended."""
+    return [TargetState(one.name, "", "", _apply_state(one), outcome_words(one)) for one in results]
 
 
 def _apply_state(result: ApplyResult) -> str:

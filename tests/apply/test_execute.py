@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 import time as real_time
 
@@ -365,3 +366,21 @@ def test_thousands_of_actions_take_time_in_proportion() -> None:
 
     small = cost(500)
     assert cost(5000) < 30 * max(small, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files (the limit is "),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on device"),
+    ],
+)
+def test_an_error_of_this_machine_fails_the_step_and_not_the_run(error: OSError, said: str) -> None:
+    calls = Service({"TagResource": error})
+    tagging = step("channel/b#2", "TagResource", resourceArn="b")
+    later = action("channel/c", step("channel/c#1", after=("channel/b#2",), arn="c"))
+    applied = apply(calls, action("channel/a", step("channel/a#1", arn="a")), action("channel/b", tagging), later)
+    assert applied.results == {"channel/a": "done", "channel/b": "failed", "channel/c": "skipped"}
+    assert applied["channel/b"].message.startswith("TagResource: ")
+    assert said in applied["channel/b"].message
+    assert "it is unknown whether the call succeeded. Run plan again to check" in applied["channel/b"].message
