@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,11 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.target import S3State
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import PlanOptions
+from reconciler.sandbox import Sandbox
 from reconciler.workflow.history import record_apply, recorded_addresses
 from reconciler.workflow.records import S3Records, safe_name
 from tests.builders import desired, live, of, wanted
-from tests.cli.support import ACCOUNT, REGION, arn_of, outside, rewrite, run, stack
+from tests.cli.support import ACCOUNT, REGION, arn_of, client, outside, rewrite, run, stack
 
 BUCKET = "acme-ops"
 ONE: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}}}
@@ -195,3 +199,40 @@ def test_a_project_file_says_where_and_a_pin_fixes_it(tmp_path: Path, s3: Any) -
     ran = run(folder, "validate")
     assert ran.code == 1
     assert "ivs-reconciler.yaml:3:" in ran.err + ran.out
+
+
+def test_an_apply_that_is_killed_is_finished_by_another_machine(tmp_path: Path, s3: Any, prefix: str) -> None:
+    """SIGKILL leaves no record: what was made is found in the account, and nothing is made twice."""
+    state = {"s3": {"bucket": BUCKET, "prefix": prefix}}
+    with Sandbox() as sandbox:
+        first = stack(
+            tmp_path / "first", ONE, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url}, state=state
+        )
+        env = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
+        assert run(first, "apply", "--auto-approve", env=env).code == 0
+        names = ["one", "three", *(f"c{number:02}" for number in range(30))]
+        many: dict[str, object] = {"channels": {"two": {"streamKey": {}}, **{name: {} for name in names}}}
+        rewrite(first, many)
+        sandbox.control.add_fault("delay", operation="CreateChannel", seconds=0.3, times=None)
+        ivs = client(sandbox.endpoint_url)
+        with subprocess.Popen(
+            [sys.executable, "-m", "reconciler", "apply", "--auto-approve"],
+            cwd=first,
+            env={**os.environ, **env},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as killed:
+            while len(ivs.list_channels(maxResults=100)["channels"]) < 4 and killed.poll() is None:
+                pass
+            killed.kill()
+        sandbox.control.clear_faults()
+        second = tmp_path / "second"
+        shutil.copytree(first, second, ignore=shutil.ignore_patterns(".ivs-reconciler"))
+        assert "channel/c29" not in content_of(s3, key_of(prefix))["addresses"]
+        ran = run(second, "drift", env=env)
+        assert ran.code == 2, "the record is older than what is there: a deletion is not hidden"
+        assert run(second, "apply", "--auto-approve", env=env).code == 0
+        assert run(second, "plan", "--detailed-exitcode", env=env).code == 0
+        names = [each["name"] for each in ivs.list_channels(maxResults=100)["channels"]]
+        assert len(names) == len(set(names)) == 33
+        assert "channel/c29" in content_of(s3, key_of(prefix))["addresses"]
