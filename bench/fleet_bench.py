@@ -104,8 +104,8 @@ def plan_row(size: int, sort: str, cost: Cost) -> Row:
 def applied(environment: dict[str, str], stack: Path) -> str:
     """Return the table of an apply of many targets with many creates each, over TLS."""
     cost = run(limited("apply", "--auto-approve", "--format", "json"), folder=stack, environment=environment)
-    ended = json.loads(next(line for line in cost.output.splitlines() if line.startswith('{"type": "result"')))
-    slowest = max(target["seconds"] for target in ended["targets"])
+    results = (line for line in cost.output.splitlines() if line.startswith('{"type": "result"'))
+    slowest = max(json.loads(line)["seconds"] for line in results)
     bound = max(slowest * APPLIED / default_at_once(), cost.cpu / CORES)
     ratio = cost.wall / bound
     rows = [
