@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from reconciler.cli.executors import add_executor, executor_of
 from reconciler.cli.options import (
     Context,
     Subparsers,
@@ -25,9 +26,14 @@ from reconciler.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reconciler.model.shards import Shards
-    from reconciler.model.target import Target
+    from reconciler.model.target import Project, Target
     from reconciler.plan.plan import Plan
+    from reconciler.workflow.executor import Executor, Task
+    from reconciler.workflow.fleet import ApplyElsewhere
+    from reconciler.workflow.survey import Survey
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -58,6 +64,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     add_at_once(parser)
     add_format(parser, "text", "json")
     add_shard(parser)
+    add_executor(parser, default="threads")
     add_scope(parser)
     add_live(parser)
     add_allowances(parser)
@@ -93,15 +100,28 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.plan import warn
     from reconciler.git.clone import head_commit
+    from reconciler.workflow.executor import Threads
+    from reconciler.workflow.fleet import read_all, tasks_of
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
     check_can_prompt(args)
+    executor = executor_of(args, context)
     with contextlib.ExitStack() as stack:
         adopt = stack.enter_context(adoptions_of(args, context, project, targets, desired))
         lost = stack.enter_context(hold_locks(args, targets))
+        if not isinstance(executor, Threads):
+            tasks = tasks_of(project, targets, desired, options, adopt)
+            elsewhere = _elsewhere(executor, tasks, project, args)
+            with reading(sys.stderr, len(targets)) as progress:
+                surveys = read_all(executor, tasks, project, progress)
+            check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
+            warn(warning for state in desired.values() for warning in state.warnings)
+            commit = head_commit(Path(project.root))
+            plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
+            return approve_and_run(plan, surveys, project, args, context, lost=lost, elsewhere=elsewhere)
         with reading(sys.stderr, len(targets)) as progress:
             surveys = stack.enter_context(
                 survey_targets(
@@ -121,7 +141,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
         return approve_and_run(plan, surveys, project, args, context, lost=lost)
 
 
-def _apply_saved(args: argparse.Namespace, context: Context) -> int:
+def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PLR0915 - one check after the other
     import contextlib
     import sys
     from dataclasses import replace
@@ -132,6 +152,8 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
     from reconciler.git.revision import guarded, read_base
+    from reconciler.workflow.executor import Threads
+    from reconciler.workflow.fleet import tasks_of
     from reconciler.workflow.progress import reading
     from reconciler.workflow.reports import merge_plans
     from reconciler.workflow.saved_plans import (
@@ -169,9 +191,22 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     desired = desired_of(project, targets)
     if args.require_commit:
         require_committed(project, desired)
+    executor = executor_of(args, context)
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))
         adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
+        by_name = {target.name: target for target in plan.targets}
+        files = [(path, [target for target in one.targets if target.name in by_name]) for path, one in saved]
+        first = lambda: mark_applied(files)  # noqa: E731 - an argument of both ways
+        if not isinstance(executor, Threads):
+            tasks = tasks_of(project, targets, desired, plan.options, adopt)
+            elsewhere = _elsewhere(executor, tasks, project, args)
+            found = _read_approved(
+                executor, [replace(task, approved=by_name[task.target.name]) for task in tasks], project
+            )
+            return approve_and_run(
+                plan, found, project, args, context, lost=lost, before_first_call=first, elsewhere=elsewhere
+            )
         try:
             with reading(sys.stderr, len(targets)) as progress:
                 surveys = stack.enter_context(
@@ -190,12 +225,35 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
         moved = stale_reasons(plan, surveys)
         if moved:
             raise StalePlan.because(moved)
-        by_name = {target.name: target for target in plan.targets}
         work = [replace(survey, plan=plan_to_run(by_name[survey.target.name], survey)) for survey in surveys]
-        files = [(path, [target for target in one.targets if target.name in by_name]) for path, one in saved]
-        return approve_and_run(
-            plan, work, project, args, context, lost=lost, before_first_call=lambda: mark_applied(files)
+        return approve_and_run(plan, work, project, args, context, lost=lost, before_first_call=first)
+
+
+def _read_approved(executor: Executor, tasks: Sequence[Task], project: Project) -> tuple[Survey, ...]:
+    """Return the surveys of targets with saved plans. Raises ``StalePlan`` if one is not what the spec and live state make."""
+    import sys
+
+    from reconciler.errors import AdoptionError, StalePlan
+    from reconciler.workflow.fleet import read_all
+    from reconciler.workflow.progress import reading
+
+    try:
+        with reading(sys.stderr, len(tasks)) as progress:
+            return read_all(executor, tasks, project, progress)
+    except AdoptionError as error:
+        raise StalePlan.because(map(str, error.problems)) from None
+
+
+def _elsewhere(executor: Executor, tasks: Sequence[Task], project: Project, args: argparse.Namespace) -> ApplyElsewhere:
+    """Return what applies through an executor. Raises ``UsageError`` if the project publishes outputs, which is done here."""
+    from reconciler.errors import UsageError
+    from reconciler.workflow.fleet import ApplyElsewhere
+
+    if project.outputs:
+        raise UsageError(
+            f"{project.path} has outputs, which apply publishes from this process; use --executor threads, the default"
         )
+    return ApplyElsewhere(executor, tasks, asked=args.format == "json")
 
 
 def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:

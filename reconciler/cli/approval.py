@@ -27,6 +27,7 @@ from reconciler.report.outputs import outputs_json
 from reconciler.report.text import render_results
 from reconciler.report.words import apply_states, join_words, nonzero
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
+from reconciler.workflow.fleet import ApplyElsewhere
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import outputs_of, publish, survey_after
@@ -90,8 +91,12 @@ def approve_and_run(
     *,
     lost: Mapping[str, threading.Event],
     before_first_call: Callable[[], None] | None = None,
+    elsewhere: ApplyElsewhere | None = None,
 ) -> int:
-    """Show the plan of all targets, refuse or ask, run every target, report; return the exit code. ``lost`` has an event for each lock, set when it is lost."""
+    """Show the plan of all targets, refuse or ask, run every target, report; return the exit code.
+
+    ``lost`` has an event for each lock, set when it is lost. ``elsewhere`` applies through an executor.
+    """
     plan = replace(plan, targets=tuple(survey.plan for survey in surveys))
     recorded, notes = last_applies(project, surveys)
     if args.format == "json":
@@ -109,8 +114,10 @@ def approve_and_run(
     events = _JsonLines(work) if args.format == "json" else None
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
     if not work:
-        apply_plans(surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once)
-        handed_on = _hand_on(surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once)
+        (elsewhere or apply_plans)(surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once)
+        handed_on = _hand_on(
+            surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once, elsewhere=elsewhere
+        )
         if args.format == "json":
             _line({"type": "result", "complete": True, "targets": [], **handed_on.members})
         return ExitCode.OK if handed_on.complete else ExitCode.INCOMPLETE
@@ -127,7 +134,7 @@ def approve_and_run(
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
             try:
                 with nullcontext(events) if events else Screen(paint, work) as watch:
-                    results = apply_plans(
+                    results = (elsewhere or apply_plans)(
                         surveys,
                         project,
                         watch,
@@ -141,7 +148,13 @@ def approve_and_run(
                     sys.stdout.flush()
                 if not stop.is_set():
                     handed_on = _hand_on(
-                        surveys, results, project, plan.options, as_json=events is not None, at_once=at_once
+                        surveys,
+                        results,
+                        project,
+                        plan.options,
+                        as_json=events is not None,
+                        at_once=at_once,
+                        elsewhere=elsewhere,
                     )
             finally:
                 if events:
@@ -233,10 +246,16 @@ def _hand_on(
     *,
     as_json: bool,
     at_once: int | None,
+    elsewhere: ApplyElsewhere | None,
 ) -> _HandedOn:
     """Publish the outputs of all targets where the project file says, after their apply, and report it."""
     if not (project.outputs or as_json):
         return _HandedOn()
+    if elsewhere is not None:
+        if unread := [survey.target.name for survey in surveys if survey.target.name not in elsewhere.outputs]:
+            _warn(f"the outputs of {join_words(unread)} could not be read; run outputs to print them")
+            return _HandedOn()
+        return _HandedOn({"outputs": outputs_json(project.stack, [*elsewhere.outputs.values()])})
     by_name = {result.name: result for result in results}
     surveyed = {survey.target.name: survey for survey in surveys}
     targets = tuple(survey.target for survey in surveys)

@@ -28,15 +28,17 @@ class Where(NamedTuple):
     address: str = ""
 
 
-def add_executor(parser: argparse.ArgumentParser) -> None:
-    """Add the options for where targets are worked on."""
+def add_executor(
+    parser: argparse.ArgumentParser, default: str = f"threads, and processes from {MANY_TARGETS} targets on"
+) -> None:
+    """Add the options for where targets are worked on; ``default`` says where without them."""
     parser.add_argument(
         "--executor",
         metavar="WHERE",
         type=_where,
         help="where targets are worked on: threads or processes[:N] of this machine, or the Dask cluster at dask://HOST:PORT "
         "or, with TLS, dask+tls://HOST:PORT "
-        f"(default: {VARIABLE}, or threads, and processes from {MANY_TARGETS} targets on)",
+        f"(default: {VARIABLE}, or {default})",
     )
     parser.add_argument(
         "--target-timeout",
@@ -46,13 +48,13 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def executor_of(args: argparse.Namespace, context: Context, targets: int) -> Executor:
-    """Return what runs the work on so many targets. Raises ``UsageError``."""
+def executor_of(args: argparse.Namespace, context: Context, targets: int = 0) -> Executor:
+    """Return what runs the work on so many targets; by default threads for less than ``MANY_TARGETS``. Raises ``UsageError``."""
     where, timeout = getattr(args, "executor", None) or _from_environment(), getattr(args, "target_timeout", None)
     at_once: int | None = getattr(args, "targets_at_once", None)  # comment plans without these options
     if where is None:
         where = Where("processes" if targets >= MANY_TARGETS else "threads")
-    elif where.kind == "threads" and timeout:
+    if where.kind == "threads" and timeout:
         raise UsageError("--target-timeout needs --executor processes or dask: a thread cannot be given up")
     if where.kind == "threads":
         from reconciler.workflow.executor import Threads

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -31,7 +32,7 @@ from reconciler.network import why_unreachable
 from reconciler.workflow.executor import Control, Task, Work
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.records import FOLDER, ensure_folder, safe_name
-from reconciler.workflow.survey import Progress, outcome_of
+from reconciler.workflow.survey import Progress, has_failed, outcome_of
 
 R = TypeVar("R")
 
@@ -66,7 +67,6 @@ class DaskCluster:
         stops: Mapping[str, threading.Event] = MappingProxyType({}),
     ) -> list[R | AwsError]:
         """Return the result of each task. See ``Executor``. Raises ``UsageError`` if the cluster cannot be used."""
-        del progress
         with imports_of("--executor dask", "dask"):
             from distributed import Client  # noqa: PLC0415 - an optional package
         local = [task.target.name for task in tasks if task.target.sandbox is not None]
@@ -85,11 +85,16 @@ class DaskCluster:
                 f"the Dask scheduler at {self.address} cannot be reached ({reason}); check that it runs there, and its TLS settings"
             ) from None
         run = _Run(client, self, work, tasks, stops)
+        reported = 0
         try:
             run.wait_for_worker()
             while not run.finished:
                 run.hand_out()
                 run.collect()
+                for index, found in islice(run.results.items(), reported, None):
+                    reported += 1
+                    if progress is not None:
+                        progress.finished(tasks[index].target.name, failed=has_failed(found))
         finally:
             run.close()
         return cast("list[R | AwsError]", [run.results[index] for index in range(len(tasks))])

@@ -18,7 +18,7 @@ from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
-from reconciler.plan.plan import PlanOptions
+from reconciler.plan.plan import PlanOptions, TargetPlan
 from reconciler.workflow.survey import Progress, map_targets
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ R_co = TypeVar("R_co", covariant=True)
 class Task:
     """What work on one target takes. ``project`` is the project file with this target only.
 
-    ``adopt`` has the ARNs of the live resources to adopt for addresses.
+    ``adopt`` has the ARNs of the live resources to adopt for addresses. ``approved`` is the plan to apply, and ``commit`` what the apply records.
     """
 
     project: Project
@@ -40,6 +40,8 @@ class Task:
     desired: DesiredState
     options: PlanOptions
     adopt: Mapping[Address, str] = field(default_factory=dict)
+    approved: TargetPlan | None = None
+    commit: str = ""
 
     @property
     def place(self) -> tuple[str, ...]:

@@ -1,30 +1,48 @@
-"""The work of ``plan`` and ``drift`` on one target, as an executor runs it, and what it found for all targets.
+"""The work of ``plan``, ``drift`` and ``apply`` on one target, as an executor runs it, and what it found for all targets.
 
 What a worker returns is small: of live state only what the caller needs, and of the spec only its digest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconciler.aws.connection import Connection, connect
-from reconciler.errors import AdoptionError, AwsError
+from reconciler.errors import AdoptionError, AwsError, StalePlan
 from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.target import Project, Target
-from reconciler.plan.plan import PlanOptions
-from reconciler.workflow.executor import Control, Task
+from reconciler.plan.plan import ApplyResult, Outcome, PlanOptions, Result, TargetPlan
+from reconciler.workflow.executor import Control, Executor, Task
 from reconciler.workflow.journal import last_run
-from reconciler.workflow.survey import Survey, checked_results, combine_failures, survey_one
+from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, survey_one
 
 if TYPE_CHECKING:
+    from reconciler.apply import Event
     from reconciler.drift.classify import AppliedCommit
     from reconciler.drift.report import DriftReport, Ignore
+    from reconciler.model.observed import TargetOutputs
     from reconciler.workflow.metrics_file import TargetCalls
+    from reconciler.workflow.run import ApplyObserver
+
+
+def read_all(
+    executor: Executor, tasks: Sequence[Task], project: Project, progress: Progress | None
+) -> tuple[Survey, ...]:
+    """Return the survey of each target. Raises ``AwsError`` with a line for each that failed, ``AdoptionError`` and ``StalePlan``."""
+    desired = {task.target.name: task.desired for task in tasks}
+    results = executor.run(Planning(), tasks, progress=progress)
+    fleet = fleet_of(project, tuple(task.target for task in tasks), desired, results)
+    if fleet.failure is not None:
+        raise fleet.failure
+    return fleet.surveys
 
 
 def tasks_of(
@@ -51,11 +69,160 @@ def tasks_of(
 class Planning:
     """Reads and plans a target. The survey cannot call: its connection has ended."""
 
-    def __call__(self, task: Task, control: Control) -> Survey | AdoptionError:
-        """Return the survey of a target, or why its adoptions are not possible."""
+    def __call__(self, task: Task, control: Control) -> Survey | AdoptionError | StalePlan:
+        """Return the survey of a target with what to run of its approved plan, if it has one; or why its adoptions or that plan are refused."""
         with connect(task.target) as connection:
             found = _survey(task, control, connection, task.options)
-        return found if isinstance(found, AdoptionError) else _without_live_state(task, found, task.options)
+        if isinstance(found, AdoptionError):
+            return found
+        if task.approved is not None:
+            from reconciler.workflow.saved_plans import plan_to_run, stale_lines  # noqa: PLC0415 - a plan needs no saved ones
+
+            if changed := stale_lines(task.approved, found):
+                return StalePlan.because(changed)
+            try:
+                found = replace(found, plan=plan_to_run(task.approved, found))
+            except StalePlan as error:
+                return error
+        return _without_live_state(task, found, task.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The apply of one target: ``result`` is ``None`` if its plan is empty; ``refused`` says why nothing was run.
+
+    ``notes`` say what could not be recorded. ``outputs`` were read afterwards, if they were asked for and could be.
+    """
+
+    result: ApplyResult | None = None
+    refused: str = ""
+    notes: tuple[str, ...] = ()
+    outputs: TargetOutputs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """Plans a target again and runs what was approved. If that was begun before, by a worker that died, the rest of it.
+
+    ``outputs`` says whether to read the outputs afterwards.
+    """
+
+    outputs: bool = False
+
+    def __call__(self, task: Task, control: Control) -> Applied:
+        """Return how the apply ended."""
+        from reconciler.workflow.run import apply_target  # noqa: PLC0415 - a plan needs nothing of apply
+        from reconciler.workflow.saved_plans import rest_to_run  # noqa: PLC0415
+
+        assert task.approved is not None
+        notes: list[str] = []
+        with connect(task.target) as connection:
+            survey = _survey(task, control, connection, task.options)
+            if isinstance(survey, AdoptionError):
+                return Applied(refused=str(survey))
+            if survey.live.account_id != task.approved.account_id:
+                return Applied(refused=f"the credentials are for account {survey.live.account_id} now")
+            try:
+                plan, done = rest_to_run(task.approved, survey)
+            except StalePlan as error:
+                return Applied(refused=str(error))
+            survey = replace(survey, plan=plan, commit=task.commit)
+            result = apply_target(survey, task.project, Silent(), stop=control.stop, note=notes.append)
+            found = self._outputs(survey, result)
+        if done:
+            before = (Outcome(one.address, one.verb, Result.DONE, "done before", arn=one.arn) for one in done)
+            rest = result or ApplyResult(plan.name, ())
+            result = replace(rest, outcomes=(*before, *rest.outcomes))
+        return Applied(result, notes=tuple(notes), outputs=found)
+
+    def _outputs(self, survey: Survey, result: ApplyResult | None) -> TargetOutputs | None:
+        if not self.outputs:
+            return None
+        from reconciler.workflow.outputs import outputs_of, survey_after  # noqa: PLC0415
+
+        try:
+            return outputs_of(survey if result is None else survey_after(survey, result))
+        except AwsError:
+            return None
+
+
+class Silent:
+    """Observes an apply at a worker: its events are not sent."""
+
+    @contextlib.contextmanager
+    def observe(self, name: str, actions: int, /) -> Iterator[Callable[[Event], None]]:
+        """Yield a handler that ignores events."""
+        del name, actions
+        yield lambda _event: None
+
+    def finished(self, result: ApplyResult, /) -> None:
+        """Ignore a result: it is returned."""
+
+
+@dataclass(slots=True)
+class ApplyElsewhere:
+    """Applies plans through an executor, with the arguments and the result of ``apply_plans``; ``tasks`` are those of all targets.
+
+    ``outputs`` has the outputs of the targets afterwards, if they were ``asked`` for.
+    """
+
+    executor: Executor
+    tasks: Sequence[Task]
+    asked: bool = False
+    outputs: dict[str, TargetOutputs] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        surveys: Sequence[Survey],
+        project: Project,
+        observer: ApplyObserver,
+        *,
+        stop: threading.Event,
+        lost: Mapping[str, threading.Event] = MappingProxyType({}),
+        at_once: int | None = None,
+        note: Callable[[str], None] = lambda _text: None,
+    ) -> tuple[ApplyResult, ...]:
+        """Apply the plans and return the results, in the order of the surveys. Events are reported when all targets have ended."""
+        from reconciler.apply import ActionFinished  # noqa: PLC0415 - a plan needs nothing of apply
+        from reconciler.workflow.locks import any_of  # noqa: PLC0415
+
+        del project, at_once
+        by_name = {task.target.name: task for task in self.tasks}
+        names = [survey.target.name for survey in surveys]
+        tasks = [
+            replace(by_name[name], approved=survey.plan, commit=survey.commit)
+            for name, survey in zip(names, surveys, strict=True)
+        ]
+        stops = {name: any_of(stop, lost.get(name)) for name in names}
+        results = []
+        for survey, found in zip(surveys, self.executor.run(Applying(self.asked), tasks, stops=stops), strict=True):
+            result = _result_of(survey.plan, found)
+            if isinstance(found, Applied):
+                for text in found.notes:
+                    note(text)
+                if found.outputs is not None:
+                    self.outputs[survey.target.name] = found.outputs
+            if result is None:
+                continue
+            with observer.observe(result.name, len(survey.plan.actions)) as on_event:
+                for outcome in result.outcomes:
+                    on_event(ActionFinished(outcome))
+            observer.finished(result)
+            results.append(result)
+        return tuple(results)
+
+
+def _result_of(plan: TargetPlan, found: Applied | AwsError) -> ApplyResult | None:
+    """Return the result of a target; of one that failed as a whole or was refused, with that as the outcome of each action."""
+    if isinstance(found, Applied) and not found.refused:
+        return found.result
+    if isinstance(found, Applied):
+        sort, message = Result.SKIPPED, f"refused: {' '.join(found.refused.split())}"
+    else:
+        sort, message = Result.FAILED, f"{found}; run plan to see what is left"
+    if not plan.actions:
+        return None
+    return ApplyResult(plan.name, tuple(Outcome(one.address, one.verb, sort, message) for one in plan.actions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +327,13 @@ def fleet_of(
     project: Project,
     targets: tuple[Target, ...],
     desired: Mapping[str, DesiredState],
-    results: Sequence[Survey | AdoptionError | AwsError],
+    results: Sequence[Survey | AdoptionError | StalePlan | AwsError],
 ) -> Fleet:
-    """Return the fleet of the results of these targets. Raises ``AdoptionError``."""
-    found = checked_results(project, targets, results)
+    """Return the fleet of the results of these targets. Raises ``AdoptionError`` and ``StalePlan``, each with the lines of all targets."""
+    stale = [str(one) for one in results if isinstance(one, StalePlan)]
+    if stale:
+        raise StalePlan("\n".join(stale))
+    found = checked_results(project, targets, [one for one in results if not isinstance(one, StalePlan)])
     return Fleet(
         tuple(replace(one, desired=desired[one.target.name]) for one in found if isinstance(one, Survey)),
         {target.name: one for target, one in zip(targets, found, strict=True) if isinstance(one, AwsError)},

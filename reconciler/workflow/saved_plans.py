@@ -14,8 +14,9 @@ from reconciler.diff import FieldChange
 from reconciler.errors import PlanRefused, StalePlan, UsageError
 from reconciler.files import read_private, read_report, replace_file, report_parts
 from reconciler.json_format import JsonError
-from reconciler.model.address import RETIRES
+from reconciler.model.address import RETIRES, Address
 from reconciler.model.target import Project
+from reconciler.model.values import resolve
 from reconciler.plan.codec import fingerprint, read_plan
 from reconciler.plan.live_channels import IS_LIVE, STOP
 from reconciler.plan.order import blocked_verdicts, with_verdicts
@@ -138,14 +139,17 @@ def stale_reasons(plan: Plan, surveys: tuple[Survey, ...]) -> list[str]:
     saved = {target.name: target for target in plan.targets}
     lines: list[str] = []
     for survey in surveys:
-        target = saved[survey.target.name]
-        if survey.live.account_id != target.account_id:
-            lines.append(
-                f"{target.name}: the credentials are for account {survey.live.account_id}, the plan is for {target.account_id}"
-            )
-            continue
-        lines += [f"{target.name}: {line}" for line in changes_since_plan(target, survey.desired, survey.live)]
+        lines += stale_lines(saved[survey.target.name], survey)
     return lines
+
+
+def stale_lines(saved: TargetPlan, survey: Survey) -> list[str]:
+    """Return what changed in a target since its plan was created, a line each."""
+    if survey.live.account_id != saved.account_id:
+        return [
+            f"{saved.name}: the credentials are for account {survey.live.account_id}, the plan is for {saved.account_id}"
+        ]
+    return [f"{saved.name}: {line}" for line in changes_since_plan(saved, survey.desired, survey.live)]
 
 
 def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
@@ -184,6 +188,32 @@ def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
     return replace(
         survey.plan, actions=actions, summary=survey.plan.summary.counting(actions), notes=(*survey.plan.notes, *notes)
     )
+
+
+def rest_to_run(approved: TargetPlan, survey: Survey) -> tuple[TargetPlan, tuple[Action, ...]]:
+    """Return the plan to run for an approved one that was begun before, and its actions that are done.
+
+    Done is what the spec and live state need no more. What is left must be what was approved, references to resources
+    that exist now included, as in ``plan_to_run``. Raises ``StalePlan`` with a line for each difference.
+    """
+    there = {action.address for action in survey.plan.actions}
+    arns = {address: resource.arn for address, resource in survey.live.claims(survey.desired.stack)}
+    left = tuple(_resolved(action, arns) for action in approved.actions if action.address in there)
+    done = tuple(action for action in approved.actions if action.address not in there and not action.blocked)
+    return plan_to_run(replace(approved, actions=left), survey), done
+
+
+def _resolved(action: Action, arns: Mapping[Address, str]) -> Action:
+    """Return an action with the references to existing resources replaced by their ARNs."""
+    changes = tuple(
+        replace(change, before=resolve(change.before, arns), after=resolve(change.after, arns))
+        for change in action.changes
+    )
+    steps = tuple(
+        replace(step, parameters={name: resolve(value, arns) for name, value in step.parameters.items()})
+        for step in action.steps
+    )
+    return replace(action, changes=changes, steps=steps)
 
 
 def _action_key(action: Action) -> tuple[str, str, str]:

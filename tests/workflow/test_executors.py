@@ -57,7 +57,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Iterator
         (folder / "specs" / "live.yaml").write_text("channels: {one: {}, two: {latencyMode: NORMAL}}\n", "utf-8")
         keys = "\n".join(
             f"[p{n}]\naws_access_key_id = {200_000_000_000 + n}\naws_secret_access_key = any"
-            for n in range(COUNT)
+            for n in range(40)
             if f"t{n}" != BROKEN
         )
         (folder / "credentials").write_text(keys, "utf-8")
@@ -171,22 +171,15 @@ def test_threads_processes_and_dask_give_the_same_bytes(fleet: Path, cluster: Cl
 
 def test_a_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox) -> None:
     expected = run(fleet, "plan", "--format", "json", *ALL)
+    server.control.clear_calls()
     server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=2 * COUNT)
     process = start(fleet, "plan", "--format", "json", "--executor", "processes:2", *ALL)
-    while not _busy(process):
+    while len(server.control.calls(operation="GetCallerIdentity")) < 2:
         time.sleep(0.02)
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
     ran = ended(process)
     server.control.clear_faults()
     assert targets_in(ran) == targets_in(expected)
-
-
-def _busy(process: subprocess.Popen[str]) -> bool:
-    """Return whether all workers have connections, so that they work on targets."""
-    workers = workers_of(process.pid)
-    return len(workers) == 2 and all(
-        sum("socket:" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()) > 1 for pid in workers
-    )
 
 
 def test_a_target_that_hangs_is_given_up_and_named(fleet: Path) -> None:
@@ -233,6 +226,81 @@ def test_a_scheduler_that_is_not_there_and_a_sandbox_are_refused(fleet: Path, tm
     stack(tmp_path, {"channels": {"a": {}}})
     refused = start(tmp_path, "plan", "--executor", cluster.url)
     assert "target dev has a sandbox, which is a file of this machine" in ended(refused).err
+
+
+@pytest.fixture
+def empty(fleet: Path, server: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A project of three accounts without resources, ten channels and a reference each."""
+    first = request.param
+    targets = {
+        f"a{n}": {
+            "region": REGION,
+            "accountId": f"{200_000_000_000 + n}",
+            "profile": f"p{n}",
+            "endpointUrl": server.endpoint_url,
+        }
+        for n in range(first, first + 3)
+    }
+    (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": targets}), "utf-8")
+    (tmp_path / "specs").mkdir()
+    channels = {f"c{n}": {"recordingConfiguration": "r"} for n in range(10)}
+    recording = {"r": {"destinationConfiguration": {"s3": {"bucketName": "acme-vod"}}}}
+    spec = yaml.safe_dump({"channels": channels, "recordingConfigurations": recording})
+    (tmp_path / "specs" / "live.yaml").write_text(spec, "utf-8")
+    (tmp_path / "credentials").write_text((fleet / "credentials").read_text("utf-8"), "utf-8")
+    return tmp_path
+
+
+def where_to_run(name: str, cluster: Cluster) -> tuple[str, ...]:
+    return ("--executor", cluster.url if name == "dask" else name)
+
+
+@pytest.mark.parametrize(("empty", "where"), [(10, "processes:2"), (13, "dask")], indirect=["empty"])
+def test_an_apply_elsewhere_ends_in_sync_and_leaves_its_record_here(empty: Path, where: str, cluster: Cluster) -> None:
+    there = where_to_run(where, cluster)
+    ran = run(empty, "apply", "--auto-approve", "--format", "json", *there, "-t", "a10" if where != "dask" else "a13")
+    assert ran.code == 0, ran.err
+    last = json.loads(ran.out.splitlines()[-1])
+    (outputs,) = last["outputs"]["targets"]
+    assert len(outputs["resources"]) == 11
+    assert run(empty, "plan", "--out", "plan.json", *there).code == 0
+    assert run(empty, "apply", "plan.json", *there).code == 3, "not approved"
+    saved = run(empty, "apply", "plan.json", "--auto-approve", *there)
+    assert saved.code == 0, saved.err
+    assert saved.out.count("  done  create channel/c") == 20
+    assert run(empty, "apply", "plan.json", "--auto-approve", *there).code == 3, "it was applied"
+    assert run(empty, "plan", "--detailed-exitcode", *there).code == 0
+    folder = empty / ".ivs-reconciler"
+    assert len(list(folder.glob("applied-a*.json"))) == 3
+    assert all('"event":"end"' in one.read_text("utf-8") for one in folder.glob("journal-a*.jsonl"))
+    (channel,) = [one for one in (folder / "applied-a10.json", folder / "applied-a13.json") if one.exists()]
+    assert '"channel/c9"' in channel.read_text("utf-8")
+    (empty / "specs" / "live.yaml").write_text("channels: {c0: {}}\n", "utf-8")
+    refused = run(empty, "apply", "--auto-approve", "--prune", *there)
+    assert refused.code == 3
+    assert "prune" in refused.err or "delete" in refused.err
+
+
+@pytest.mark.parametrize(("empty", "where"), [(20, "processes:2"), (23, "dask")], indirect=["empty"])
+def test_a_worker_that_is_killed_in_an_apply_doubles_and_loses_nothing(
+    empty: Path, where: str, cluster: Cluster, server: Sandbox
+) -> None:
+    server.control.clear_calls()
+    server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.3, times=None)
+    process = start(empty, "apply", "--auto-approve", *where_to_run(where, cluster))
+    while len(server.control.calls(operation="CreateChannel")) < 6:
+        time.sleep(0.02)
+    os.kill((cluster.workers() if where == "dask" else workers_of(process.pid))[0], signal.SIGKILL)
+    ran = ended(process)
+    server.control.clear_faults()
+    assert ran.code == 0, ran.out + ran.err
+    assert run(empty, "plan", "--detailed-exitcode").code == 0
+    created = server.control.calls(operation="CreateChannel", limit=1000)
+    assert len({(call["account"], call["parameters"]["name"]) for call in created}) == 30
+    assert where == "dask" or ": done before" in ran.out, "it was killed in the middle"
+    drift = run(empty, "drift", "--format", "json")
+    assert drift.code == 0, drift.out
+    assert "duplicate" not in drift.out.replace('"duplicate": 0', "")
 
 
 @pytest.mark.parametrize(
