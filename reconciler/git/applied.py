@@ -72,7 +72,7 @@ def _addresses_in(project: Project, target: str, commit: str) -> frozenset[Addre
     The second target of a commit reads all of them: a fleet would write its files once for each otherwise.
     """
     if _COMMIT.fullmatch(commit) is None:
-        return "the last apply ran with uncommitted changes, in part, or outside a git repository"
+        return "the last apply did not create everything, or ran with uncommitted changes, in part, or outside a git repository"
     with _reading:
         if len(_known) > _MOST_KNOWN:
             _known.clear()

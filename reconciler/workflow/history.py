@@ -115,8 +115,8 @@ def record_commit(
 ) -> tuple[str, str]:
     """Record the commit of an apply as a tag of a live resource; return what is recorded, if anything is, and an error message.
 
-    To be called before the first step, so that an apply that is killed is recorded, and again with the result: for a first
-    apply, which finds no resource, and for one that could not create everything, whose commit does not tell what exists.
+    To be called before the first step, and again with the result. The commit of an apply that creates resources is unknown
+    until all are created: one that was interrupted or killed does not tell what existed.
     """
     leaving = {action.arn for action in plan.actions if action.verb in _LEAVING}
     leaving |= {arn for duplicate in plan.duplicates for arn in duplicate.others}
@@ -127,6 +127,8 @@ def record_commit(
     )
     with_commit = [(address, one) for address, one in there if one.commit]
     if result is None:
+        if any(action.verb is Verb.CREATE for action in plan.actions):
+            commit = UNKNOWN_COMMIT
         holders = [(address, one.arn) for address, one in with_commit if one.commit != commit]
         if not with_commit and commit != UNKNOWN_COMMIT:
             holders = [(address, one.arn) for address, one in there[:1]]
@@ -135,8 +137,10 @@ def record_commit(
         if any(outcome.result is not Result.DONE for outcome in created):
             commit = UNKNOWN_COMMIT
             holders = [(address, one.arn) for address, one in with_commit or there[:1]]
-        elif there or commit == UNKNOWN_COMMIT:
+        elif commit == UNKNOWN_COMMIT or (there and not created):
             holders = []
+        elif there:
+            holders = [(address, one.arn) for address, one in with_commit or there[:1]]
         else:
             holders = [
                 (outcome.address, outcome.arn)

@@ -161,7 +161,7 @@ def test_an_apply_with_uncommitted_changes_records_no_commit(repo: Path) -> None
     delete(repo, "three")
     code, found, notes = drift(repo)
     assert (code, found) == (2, {"channel/three": "missing"})
-    assert "the last apply ran with uncommitted changes" in notes
+    assert "ran with uncommitted changes" in notes
     commit(repo)
     apply(repo)
     assert tags(repo) == {"one": git(repo, "rev-parse", "HEAD")}
@@ -222,8 +222,8 @@ def test_a_resource_with_many_tags_gets_no_more(repo: Path) -> None:
     assert drift(repo)[:2] == (0, {})
 
 
-def test_the_commit_is_written_first_and_is_unknown_once_a_create_failed(tmp_path: Path) -> None:
-    """An apply that is killed is recorded too; one that could not create everything proves nothing about what is not there."""
+def test_the_commit_is_unknown_until_everything_is_created(tmp_path: Path) -> None:
+    """An apply that is killed, interrupted or fails proves nothing about what is not there."""
     with Sandbox() as sandbox:
         place = {"sandbox": None, "endpointUrl": sandbox.endpoint_url}
         folder = stack(repository(tmp_path / "repo"), ONE, target=place)
@@ -235,8 +235,12 @@ def test_the_commit_is_written_first_and_is_unknown_once_a_create_failed(tmp_pat
         commit(folder)
         sandbox.control.clear_calls()
         assert run(folder, "apply", "--auto-approve", env=env).code == 0
-        made = [call["operation"] for call in sandbox.control.calls()[::-1]]
-        assert [name for name in made if name in ("TagResource", "CreateChannel")] == ["TagResource", "CreateChannel"]
+        before, create, after = (
+            call for call in sandbox.control.calls()[::-1] if call["operation"] in ("TagResource", "CreateChannel")
+        )
+        assert create["operation"] == "CreateChannel"
+        assert before["parameters"]["tags"] == {TAG: "unknown"}
+        assert after["parameters"]["tags"] == {TAG: git(folder, "rev-parse", "HEAD")}
 
         def recorded() -> set[str]:
             channels = client(sandbox.endpoint_url).list_channels()["channels"]
