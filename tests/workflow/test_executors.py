@@ -121,11 +121,16 @@ def cluster(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 ALL = named([f"t{n}" for n in range(COUNT)])
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "reconciler", *words],
         cwd=folder,
-        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"), "AWS_CONFIG_FILE": os.devnull},
+        env={
+            **os.environ,
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
+            "AWS_CONFIG_FILE": os.devnull,
+            **env,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -301,6 +306,38 @@ def test_a_worker_that_is_killed_in_an_apply_doubles_and_loses_nothing(
     drift = run(empty, "drift", "--format", "json")
     assert drift.code == 0, drift.out
     assert "duplicate" not in drift.out.replace('"duplicate": 0', "")
+
+
+@pytest.mark.parametrize(("empty", "number"), [(30, signal.SIGINT), (33, signal.SIGKILL)], indirect=["empty"])
+def test_workers_stop_with_the_process_that_asked(empty: Path, number: int, server: Sandbox) -> None:
+    server.control.clear_calls()
+    server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.5, times=None)
+    process = start(empty, "apply", "--auto-approve", "--executor", "processes:2")
+    while len(server.control.calls(operation="CreateChannel")) < 3:
+        time.sleep(0.02)
+    workers = workers_of(process.pid)
+    process.send_signal(number)
+    ran = ended(process)
+    server.control.clear_faults()
+    assert ran.code == (4 if number == signal.SIGINT else -signal.SIGKILL), ran.err
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.02)
+    created = len(server.control.calls(operation="CreateChannel", limit=1000))
+    assert 3 <= created < 30
+    again = run(empty, "apply", "--auto-approve", "--executor", "processes:2")
+    assert again.code == 0, again.err
+    assert len(server.control.calls(operation="CreateChannel", limit=1000)) == 30, "none twice"
+    assert run(empty, "plan", "--detailed-exitcode").code == 0
+
+
+def test_the_environment_names_an_executor(fleet: Path) -> None:
+    for value, said in (
+        ("spawn", "IVS_RECONCILER_EXECUTOR: 'spawn' is not threads"),
+        ("threads", "--target-timeout needs"),
+    ):
+        ran = ended(start(fleet, "plan", "--target-timeout", "5s", IVS_RECONCILER_EXECUTOR=value))
+        assert (ran.code, ran.out) == (1, "")
+        assert said in ran.err
 
 
 @pytest.mark.parametrize(
