@@ -75,7 +75,9 @@ class DaskCluster:
                 f"target {local[0]} has a sandbox, which is a file of this machine; use --executor threads or processes"
             )
         # Its messages about connections would be mixed with the report; what matters of them is said below.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in list(logging.root.manager.loggerDict):
+            if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         try:
             open_client: Any = Client
             client = open_client(self.address, timeout=_CONNECT_SECONDS, set_as_default=False)

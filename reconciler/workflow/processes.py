@@ -251,6 +251,12 @@ class _Run:
                 f"given up after {self._timeout:,.0f} s without a result; raise --target-timeout if it needs more",
                 code="TargetTimeout",
             )
+            place = self._tasks[index].place
+            for other in [one for one in self._waiting if self._tasks[one].place == place]:
+                self._waiting.remove(other)
+                self.results[other] = AwsError(
+                    "not begun: a task in the same account and region was given up", code="TargetTimeout"
+                )
         if late and not worker.retired:
             worker.retired = True
             self._workers.append(self._start())

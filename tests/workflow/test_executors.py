@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -91,6 +92,10 @@ class Cluster:
         assert process.stdout is not None
         self.url = process.stdout.readline().strip()
 
+    def kill(self) -> None:
+        """Kill the scheduler; its workers end by themselves."""
+        self._process.kill()
+
     def workers(self) -> list[int]:
         """Return the process ids of the workers."""
         assert self._process.stdin is not None
@@ -102,7 +107,12 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("dask")
+    with own_cluster(fleet, tmp_path_factory.mktemp("dask")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def own_cluster(fleet: Path, folder: Path) -> Iterator[Cluster]:
     (folder / "cluster.py").write_text(CLUSTER, "utf-8")
     with subprocess.Popen(
         [sys.executable, "cluster.py"],
@@ -115,7 +125,8 @@ def cluster(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     ) as process:
         yield Cluster(process)
         assert process.stdin is not None
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 ALL = named([f"t{n}" for n in range(COUNT)])
@@ -340,6 +351,24 @@ def test_the_environment_names_an_executor(fleet: Path) -> None:
         assert said in ran.err
 
 
+def test_a_scheduler_that_is_lost_is_named_by_each_target_without_a_result(
+    fleet: Path, tmp_path: Path, server: Sandbox
+) -> None:
+    with own_cluster(fleet, tmp_path) as cluster:
+        workers = cluster.workers()
+        server.control.clear_calls()
+        process = start(fleet, "plan", "--format", "json", "--executor", cluster.url, *named(["t0", MUTE]))
+        while not server.control.calls(operation="GetCallerIdentity"):
+            time.sleep(0.05)
+        cluster.kill()
+        ran = ended(process)
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert ran.code == 1
+    assert f"{MUTE}: the connection to the Dask scheduler at {cluster.url.replace('dask', 'tcp')} was lost" in ran.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -422,6 +451,12 @@ def test_a_request_to_stop_reaches_the_work() -> None:
         stop = threading.Event()
         threading.Timer(0.3, stop.set).start()
         assert executor.run(worked, tasks("a", "waits"), stops={"waits": stop}) == ["a done", "stopped"]
+
+
+def test_who_waits_for_a_target_that_hangs_is_given_up_too() -> None:
+    hanging, after = tasks("waits")[0], tasks("b")[0]
+    found = Processes(1, timeout=0.5).run(worked, [hanging, after, *tasks("x", "y")[1:]])
+    assert [str(one).partition(" ")[0] for one in found] == ["given", "not", "y"]
 
 
 def test_one_account_and_region_is_worked_on_by_one_task_at_a_time(tmp_path: Path) -> None:
