@@ -326,7 +326,7 @@ class Controller:
         _LOG.error(event, message=str(problem))
 
     def _read_others(self, now: float) -> None:
-        """Start reading what other controllers told, if it is time to."""
+        """Start reading what other controllers reported, if it is time to."""
         if self._revision is not None and self._revision.project.state is not None and self._others_at <= now:
             self._others_at = now + INTERVAL_SECONDS
             future = self._fetcher.submit(read_others, self._revision.project, self._others)

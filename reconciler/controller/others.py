@@ -1,4 +1,4 @@
-"""What controllers tell each other through the ``state:`` of a project: the last reconciliation of each target, for the pages of the others.
+"""What controllers of one ``state:`` report to each other: the last reconciliation of each target, for the pages of the others.
 
 Nothing is decided by it; who may change a target is what its lock decides. The bucket may hold anything, so what is read is checked.
 """
@@ -54,7 +54,7 @@ class OtherTarget:
 
     @classmethod
     def of(cls, run: Run, before: OtherTarget | None, controller: str) -> OtherTarget:
-        """Return what to tell of a run; ``before`` is what was told last, which has the last apply."""
+        """Return the report of a run; ``before`` is the previous one, which has the last apply."""
         applied = before.applied if before else None
         if run.result is not None:
             applied = LastApply(run.started, run.commit, run.status, run.done)
@@ -115,13 +115,13 @@ class OtherTarget:
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """What controllers told of targets, by name, the own ones included. ``trouble`` says why it could not be read again."""
+    """What controllers reported of targets, by name, the own ones included. ``trouble`` says why it could not be read again."""
 
     targets: tuple[OtherTarget, ...] = ()
     trouble: str = ""
 
 
-def tell(project: Project, run: Run) -> str:
+def report_run(project: Project, run: Run) -> str:
     """Write what a run found where other controllers read it; return why it could not be written, empty if it was or need not be."""
     if project.state is None:
         return ""
@@ -138,7 +138,7 @@ def tell(project: Project, run: Run) -> str:
 
 
 def read_others(project: Project, before: Others) -> Others:
-    """Return what controllers told of the targets of a project; what was read before, with the reason, if that is not possible."""
+    """Return what controllers reported of the targets of a project; what was read before, with the reason, if that is not possible."""
     if project.state is None:
         return Others()
     try:
@@ -153,7 +153,7 @@ def read_others(project: Project, before: Others) -> Others:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
-    return value[:_LONGEST]
+    return value[:_LONGEST].encode(errors="replace").decode()  # half a surrogate pair is in no page
 
 
 def _commit(value: Any) -> str:

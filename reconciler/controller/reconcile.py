@@ -21,7 +21,7 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
-from reconciler.controller.others import tell
+from reconciler.controller.others import report_run
 from reconciler.controller.state import APPLYING, Inventory, ManagedResource, Mode, Place, Run, RunStatus, accept_hint
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
@@ -111,8 +111,8 @@ def reconcile_target(revision: CheckedRevision, name: str, granted: Granted, dep
         deps.notify(revision.project, reading_of(target, run.report))
     message = "\n".join(filter(None, (granted.reason, run.message)))
     run = replace(run, seconds=deps.monotonic() - start, calls=calls.total(), message=message)
-    if untold := tell(revision.project, run):
-        _LOG.warning("not told to other controllers", target=name, reason=untold)
+    if unreported := report_run(revision.project, run):
+        _LOG.warning("not reported to other controllers", target=name, reason=unreported)
     return run
 
 

@@ -1,7 +1,7 @@
 """Runs work on targets: in threads of this process, or in processes of this machine (``processes``).
 
 Plan, drift and apply give an ``Executor`` the same function and a ``Task`` for each target, and get the results in the order of the tasks.
-A task and a result can be pickled and hold no secret: whoever runs a task uses the credentials of its own environment.
+A task and a result can be pickled and hold no secret: what runs a task uses the credentials of its own environment.
 One account and region is worked on by one task at a time, because its call rates are shared.
 """
 
@@ -108,12 +108,12 @@ class Threads:
 
         def each(target: Target) -> R:
             task = by_name[target.name]
-            told = None if progress is None else _told(progress, target.name)
+            report = None if progress is None else _reported(progress, target.name)
             with places[task.place]:
-                return work(task, Control(told, stops.get(target.name) or threading.Event()))
+                return work(task, Control(report, stops.get(target.name) or threading.Event()))
 
         return map_targets(tuple(task.target for task in tasks), each, self.at_once, progress)
 
 
-def _told(progress: Progress, name: str) -> Callable[[int, Expected | None], None]:
+def _reported(progress: Progress, name: str) -> Callable[[int, Expected | None], None]:
     return lambda calls, left: progress(name, calls, left)

@@ -170,7 +170,7 @@ class S3Records:
         """Return the result of a call. Raises ``OSError``; for a while, at once if the bucket could not be reached."""
         until, why = self._down
         if self._clock() < until:
-            raise BucketUnusable(why)
+            raise BucketUnusable(f"s3://{self._state.bucket} was not tried again: {why}")
         try:
             return call()
         except AwsError as error:

@@ -111,3 +111,6 @@ def test_a_report_is_read_as_it_was_written_and_nothing_else() -> None:
             assert OtherTarget.from_json(json.dumps({**content, name: None})) is None
     for wrong in ({"at": float("nan")}, {"at": -1}, {"managed": True}, {"applied": {"at": 1}}, {"status": "x"}):
         assert OtherTarget.from_json(json.dumps({**content, **wrong})) is None
+    half = OtherTarget.from_json(json.dumps({**content, "message": "\ud800"}))
+    assert half is not None
+    assert half.message.encode() == b"?"  # a page of it can be encoded

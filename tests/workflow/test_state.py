@@ -24,7 +24,7 @@ from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import PlanOptions
 from reconciler.sandbox import Sandbox
 from reconciler.workflow.history import record_apply, recorded_addresses
-from reconciler.workflow.records import S3Records, safe_name
+from reconciler.workflow.records import BucketUnusable, S3Records, safe_name
 from tests.builders import desired, live, of, wanted
 from tests.cli.support import ACCOUNT, REGION, arn_of, client, outside, rewrite, run, stack
 
@@ -153,6 +153,11 @@ def test_a_bucket_that_cannot_be_reached_is_a_warning(tmp_path: Path, s3: Any, m
     code, found, notes = drift(folder)
     assert (code, found) == (2, {"channel/three": "missing"})
     assert "the record of the last apply cannot be read and is ignored" in notes
+    # A second target is not said to be the first one: the bucket is not tried again for a while.
+    records = S3Records(S3State(BUCKET, "unreachable/", REGION), "acme", sleep=lambda _: None)
+    for target, words in (("one", "^the record .*/one/"), ("two", f"^s3://{BUCKET} was not tried again: .*/one/")):
+        with pytest.raises(BucketUnusable, match=words):
+            records.read(target)
 
 
 def test_of_two_writers_none_loses_the_record_of_the_other(s3: Any, prefix: str) -> None:
