@@ -159,6 +159,13 @@ def run(folder: Path, *words: str) -> Ran:
     return ended(start(folder, *words))
 
 
+def until_called(server: Sandbox, process: subprocess.Popen[str], operation: str, count: int) -> None:
+    """Wait until an operation was called so often; a process that ends before that fails the test."""
+    while len(server.control.calls(operation=operation)) < count:
+        assert process.poll() is None, ended(process)
+        time.sleep(0.02)
+
+
 def workers_of(pid: int) -> list[int]:
     """Return the worker processes of a process."""
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -190,8 +197,7 @@ def test_a_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox) -
     server.control.clear_calls()
     server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=2 * COUNT)
     process = start(fleet, "plan", "--format", "json", "--executor", "processes:2", *ALL)
-    while len(server.control.calls(operation="GetCallerIdentity")) < 2:
-        time.sleep(0.02)
+    until_called(server, process, "GetCallerIdentity", 2)
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
     ran = ended(process)
     server.control.clear_faults()
@@ -215,8 +221,7 @@ def test_a_dask_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandb
     server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=2 * COUNT)
     process = start(fleet, "plan", "--format", "json", "--executor", cluster.url, *ALL)
     before = cluster.workers()
-    while len(server.control.calls(operation="GetCallerIdentity")) < 2:
-        time.sleep(0.02)
+    until_called(server, process, "GetCallerIdentity", 2)
     os.kill(before[0], signal.SIGKILL)
     ran = ended(process)
     server.control.clear_faults()
@@ -304,8 +309,7 @@ def test_a_worker_that_is_killed_in_an_apply_doubles_and_loses_nothing(
     server.control.clear_calls()
     server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.3, times=None)
     process = start(empty, "apply", "--auto-approve", *where_to_run(where, cluster))
-    while len(server.control.calls(operation="CreateChannel")) < 6:
-        time.sleep(0.02)
+    until_called(server, process, "CreateChannel", 6)
     os.kill((cluster.workers() if where == "dask" else workers_of(process.pid))[0], signal.SIGKILL)
     ran = ended(process)
     server.control.clear_faults()
@@ -324,8 +328,7 @@ def test_workers_stop_with_the_process_that_asked(empty: Path, number: int, serv
     server.control.clear_calls()
     server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.5, times=None)
     process = start(empty, "apply", "--auto-approve", "--executor", "processes:2")
-    while len(server.control.calls(operation="CreateChannel")) < 3:
-        time.sleep(0.02)
+    until_called(server, process, "CreateChannel", 3)
     workers = workers_of(process.pid)
     process.send_signal(number)
     ran = ended(process)
@@ -358,8 +361,7 @@ def test_a_scheduler_that_is_lost_is_named_by_each_target_without_a_result(
         workers = cluster.workers()
         server.control.clear_calls()
         process = start(fleet, "plan", "--format", "json", "--executor", cluster.url, *named(["t0", MUTE]))
-        while not server.control.calls(operation="GetCallerIdentity"):
-            time.sleep(0.05)
+        until_called(server, process, "GetCallerIdentity", 1)
         cluster.kill()
         ran = ended(process)
     for pid in workers:
