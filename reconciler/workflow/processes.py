@@ -38,6 +38,9 @@ R = TypeVar("R")
 _MOST_PROCESSES = 8
 """By default; each takes about 90 MB."""
 
+_MOST_AT_ONCE = 10
+"""Targets at the same time in one process, by default: with 16, two processes take 320 MB in place of 256."""
+
 _ATTEMPTS = 3
 """How often work is begun whose worker dies, before the target is given up."""
 
@@ -102,7 +105,7 @@ class Processes:
     ) -> list[R | AwsError]:
         """Return the result of each task. See ``Executor``."""
         count = max(1, min(self.count or min(os.cpu_count() or 1, _MOST_PROCESSES), len(tasks)))
-        slots = -(-(self.at_once or count * default_at_once()) // count)
+        slots = -(-(self.at_once or count * min(default_at_once(), _MOST_AT_ONCE)) // count)
         run = _Run(work, tasks, count, slots, self.timeout, stops, self.logs)
         finished, reported = False, 0
         try:
