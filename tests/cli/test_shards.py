@@ -384,6 +384,15 @@ def test_targets_of_unknown_accounts_are_noted(unchanged: Path) -> None:
     assert len(notes) == 3
     assert set(notes) == {NOTE}
     assert run(unchanged, "plan").err == ""
+    # The resources of one may be those of the other, which this run does not read.
+    (unchanged / "specs" / "live.yaml").write_text("channels: {three: {}}\n", "utf-8")
+    for number in (1, 2, 3):
+        ran = run(
+            unchanged, "apply", "--auto-approve", "--prune", "-t", "t0-us", "-t", "t1-us", "--shard", f"{number}/3"
+        )
+        if "channel/one" in ran.out:
+            assert ran.code == 3
+            assert "add accountId to all targets, or run without --shard" in ran.err
 
 
 def test_a_shard_that_is_killed_while_it_applies_is_finished_by_the_next_run(fleet: Path, server: Sandbox) -> None:
