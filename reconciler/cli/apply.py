@@ -28,6 +28,7 @@ from reconciler.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reconciler.errors import AwsError
     from reconciler.model.shards import Shards
     from reconciler.model.target import Project, Target
     from reconciler.plan.plan import Plan
@@ -109,6 +110,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     project, targets, desired = spec_of(context)
     check_can_prompt(args)
     executor = executor_of(args, context)
+    missed: dict[str, AwsError] = {}
     with contextlib.ExitStack() as stack:
         adopt = stack.enter_context(adoptions_of(args, context, project, targets, desired))
         lost = stack.enter_context(hold_locks(args, targets))
@@ -116,12 +118,12 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
             tasks = tasks_of(project, targets, desired, options, adopt)
             elsewhere = _elsewhere(executor, tasks, project, args)
             with reading(sys.stderr, len(targets)) as progress:
-                surveys = read_all(executor, tasks, project, progress)
+                surveys = read_all(executor, tasks, project, progress, missed)
             check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
             warn(warning for state in desired.values() for warning in state.warnings)
             commit = head_commit(Path(project.root))
             plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
-            return approve_and_run(plan, surveys, project, args, context, lost=lost, elsewhere=elsewhere)
+            return approve_and_run(plan, surveys, project, args, context, lost=lost, elsewhere=elsewhere, missed=missed)
         with reading(sys.stderr, len(targets)) as progress:
             surveys = stack.enter_context(
                 survey_targets(
@@ -132,13 +134,14 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
                     adopt=adopt,
                     progress=progress,
                     at_once=args.targets_at_once,
+                    missed=missed,
                 )
             )
         check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
         warn(warning for state in desired.values() for warning in state.warnings)
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
-        return approve_and_run(plan, surveys, project, args, context, lost=lost)
+        return approve_and_run(plan, surveys, project, args, context, lost=lost, missed=missed)
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PLR0915 - one check after the other
@@ -192,6 +195,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
     if args.require_commit:
         require_committed(project, desired)
     executor = executor_of(args, context)
+    missed: dict[str, AwsError] = {}
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))
         adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
@@ -202,10 +206,18 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
             tasks = tasks_of(project, targets, desired, plan.options, adopt)
             elsewhere = _elsewhere(executor, tasks, project, args)
             found = _read_approved(
-                executor, [replace(task, approved=by_name[task.target.name]) for task in tasks], project
+                executor, [replace(task, approved=by_name[task.target.name]) for task in tasks], project, missed
             )
             return approve_and_run(
-                plan, found, project, args, context, lost=lost, before_first_call=first, elsewhere=elsewhere
+                plan,
+                found,
+                project,
+                args,
+                context,
+                lost=lost,
+                before_first_call=first,
+                elsewhere=elsewhere,
+                missed=missed,
             )
         try:
             with reading(sys.stderr, len(targets)) as progress:
@@ -218,6 +230,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
                         adopt=adopt,
                         progress=progress,
                         at_once=args.targets_at_once,
+                        missed=missed,
                     )
                 )
         except AdoptionError as error:
@@ -226,11 +239,13 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
         if moved:
             raise StalePlan.because(moved)
         work = [replace(survey, plan=plan_to_run(by_name[survey.target.name], survey)) for survey in surveys]
-        return approve_and_run(plan, work, project, args, context, lost=lost, before_first_call=first)
+        return approve_and_run(plan, work, project, args, context, lost=lost, before_first_call=first, missed=missed)
 
 
-def _read_approved(executor: Executor, tasks: Sequence[Task], project: Project) -> tuple[Survey, ...]:
-    """Return the surveys of targets with saved plans. Raises ``StalePlan`` if one is not what the spec and live state make."""
+def _read_approved(
+    executor: Executor, tasks: Sequence[Task], project: Project, missed: dict[str, AwsError]
+) -> tuple[Survey, ...]:
+    """Return the surveys of targets with saved plans that could be read. Raises ``StalePlan`` if one is not what the spec and live state make."""
     import sys
 
     from reconciler.errors import AdoptionError, StalePlan
@@ -239,7 +254,7 @@ def _read_approved(executor: Executor, tasks: Sequence[Task], project: Project) 
 
     try:
         with reading(sys.stderr, len(tasks)) as progress:
-            return read_all(executor, tasks, project, progress)
+            return read_all(executor, tasks, project, progress, missed)
     except AdoptionError as error:
         raise StalePlan.because(map(str, error.problems)) from None
 

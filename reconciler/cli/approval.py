@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from reconciler import __version__
 from reconciler.apply import Event, Forecast, events_json, result_json
@@ -22,10 +23,10 @@ from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.observed import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import lines
-from reconciler.plan.plan import ApplyResult, Plan, PlanOptions
+from reconciler.plan.plan import ApplyResult, FailedTarget, Plan, PlanOptions
 from reconciler.report.outputs import outputs_json
 from reconciler.report.text import render_results
-from reconciler.report.words import apply_states, join_words, nonzero
+from reconciler.report.words import apply_states, join_words, nonzero, plural
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
 from reconciler.workflow.fleet import ApplyElsewhere
 from reconciler.workflow.last_apply import last_applies
@@ -92,23 +93,20 @@ def approve_and_run(
     lost: Mapping[str, threading.Event],
     before_first_call: Callable[[], None] | None = None,
     elsewhere: ApplyElsewhere | None = None,
+    missed: Mapping[str, AwsError] = MappingProxyType({}),
 ) -> int:
     """Show the plan of all targets, refuse or ask, run every target, report; return the exit code.
 
+    ``missed`` are the targets that could not be read: the others are applied. Raises their errors if there is nothing to apply.
     ``lost`` has an event for each lock, set when it is lost. ``elsewhere`` applies through an executor.
     """
-    plan = replace(plan, targets=tuple(survey.plan for survey in surveys))
-    recorded, notes = last_applies(project, surveys)
-    if args.format == "json":
-        _plan_line(plan)
-    else:
-        show_plan(plan, "text", context)
-        show_duration(plan, project)
-        sys.stdout.flush()
-    print_notes(notes)
-    refused = refusals(plan, project, recorded)
-    if refused:
-        raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
+    plan = replace(
+        plan,
+        targets=tuple(survey.plan for survey in surveys),
+        failed=(*plan.failed, *(FailedTarget(name, str(error)) for name, error in missed.items())),
+    )
+    failure = combine_failures(tuple(project.targets[name] for name in missed), tuple(missed.values()))
+    _show(plan, surveys, project, args, context)
     paint = context.paint(sys.stdout)
     work = {target.name: len(target.actions) for target in plan.targets if target.actions}
     events = _JsonLines(work) if args.format == "json" else None
@@ -119,8 +117,12 @@ def approve_and_run(
             surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once, elsewhere=elsewhere
         )
         if args.format == "json":
-            _line({"type": "result", "complete": True, "targets": [], **handed_on.members})
+            _line({"type": "result", "complete": failure is None, "targets": [], **handed_on.members})
+        if failure is not None:
+            raise failure
         return ExitCode.OK if handed_on.complete else ExitCode.INCOMPLETE
+    if failure is not None:
+        _warn(f"error: {failure}\n{plural(len(missed), 'target')} could not be read and will not be changed.")
     _require_approval(plan, args)
     if before_first_call:
         before_first_call()
@@ -161,12 +163,27 @@ def approve_and_run(
                     events.end(plan, handed_on.members)
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
-    complete = handed_on.complete and all(result.complete for result in results)
+    complete = handed_on.complete and not missed and all(result.complete for result in results)
     if failures:
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
         _warn(f"{args.command} ended ({end}), but its report could not be written: {os_reason(failures[0])}")
     return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
+
+
+def _show(plan: Plan, surveys: Sequence[Survey], project: Project, args: argparse.Namespace, context: Context) -> None:
+    """Show the plan. Raises ``PlanRefused`` if guardrails refuse it."""
+    recorded, notes = last_applies(project, surveys)
+    if args.format == "json":
+        _plan_line(plan)
+    else:
+        show_plan(plan, "text", context)
+        show_duration(plan, project)
+        sys.stdout.flush()
+    print_notes(notes)
+    refused = refusals(plan, project, recorded)
+    if refused:
+        raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
 
 
 def _commit_of(plan: Plan, surveys: Sequence[Survey], project: Project, args: argparse.Namespace) -> str:

@@ -111,7 +111,7 @@ def drift_states(reports: Iterable[DriftReport], failed: Mapping[str, str]) -> l
 
 
 def apply_states(plan: Plan, results: Iterable[ApplyResult]) -> list[TargetState]:
-    """Return how the apply of each target of a plan ended, in the plan's order."""
+    """Return how the apply of each target of a plan ended, in the plan's order, and at the end those that could not be read."""
     by_name = {state.name: state for state in result_states(results)}
     return [
         by_name[one.name]._replace(account_id=one.account_id, region=one.region)
@@ -119,7 +119,7 @@ def apply_states(plan: Plan, results: Iterable[ApplyResult]) -> list[TargetState
         else TargetState(one.name, one.account_id, one.region, "in sync")
         for one in plan.targets
         if one.name in by_name or not one.actions
-    ]
+    ] + failed_states({one.name: one.message for one in plan.failed})
 
 
 def result_states(results: Iterable[ApplyResult]) -> list[TargetState]:

@@ -22,7 +22,7 @@ from reconciler.model.target import Project, Target
 from reconciler.plan.plan import ApplyResult, Outcome, PlanOptions, Result, TargetPlan
 from reconciler.workflow.executor import Control, Executor, Task
 from reconciler.workflow.journal import last_run
-from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, survey_one
+from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, raise_failures, survey_one
 
 if TYPE_CHECKING:
     from reconciler.apply import Event
@@ -34,14 +34,16 @@ if TYPE_CHECKING:
 
 
 def read_all(
-    executor: Executor, tasks: Sequence[Task], project: Project, progress: Progress | None
+    executor: Executor, tasks: Sequence[Task], project: Project, progress: Progress | None, missed: dict[str, AwsError]
 ) -> tuple[Survey, ...]:
-    """Return the survey of each target. Raises ``AwsError`` with a line for each that failed, ``AdoptionError`` and ``StalePlan``."""
-    desired = {task.target.name: task.desired for task in tasks}
+    """Return the surveys of the targets that could be read; ``missed`` receives the errors of the others.
+
+    Raises ``AwsError`` if none could be read, ``AdoptionError`` and ``StalePlan``.
+    """
+    targets = tuple(task.target for task in tasks)
     results = executor.run(Planning(), tasks, progress=progress)
-    fleet = fleet_of(project, tuple(task.target for task in tasks), desired, results)
-    if fleet.failure is not None:
-        raise fleet.failure
+    fleet = fleet_of(project, targets, {task.target.name: task.desired for task in tasks}, results)
+    raise_failures(targets, [fleet.missed.get(target.name) for target in targets], missed)
     return fleet.surveys
 
 

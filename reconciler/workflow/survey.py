@@ -44,6 +44,7 @@ from reconciler.workflow.journal import last_run
 from reconciler.workflow.records import records_of
 
 _AT_ONCE_PER_CPU, _MOST_AT_ONCE = 8, 32
+_SAME_LOCATION = "SameLocation"
 """A target in sync takes a quarter of a second of waiting and 25 ms of CPU time."""
 
 _DESCRIPTORS, _OTHER_DESCRIPTORS = 8, 64
@@ -96,12 +97,14 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
     rotate: Rotate = NOTHING,
     every_kind: bool = False,
     at_once: int | None = None,
+    missed: dict[str, AwsError] | None = None,
 ) -> Iterator[tuple[Survey, ...]]:
     """Connect to every target, read it and plan it; the connections stay open inside the ``with``.
 
     ``at_once`` is how many targets are worked on at the same time; ``None`` is ``default_at_once``.
     ``adopt`` has, by target, the ARNs of the live resources to adopt for addresses.
-    Raises ``AdoptionError`` for those that cannot be adopted, and ``AwsError`` with a line for each target that failed.
+    Raises ``AdoptionError`` for those that cannot be adopted, and ``AwsError`` with a line for each target that failed; with ``missed``,
+    which receives the errors by target, only if no target could be read.
     ``every_kind`` also reads the kinds that a plan does not need, for what is unmanaged or orphaned.
     """
     with contextlib.ExitStack() as stack:
@@ -123,9 +126,7 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
                     connection.rest()
 
         found = checked_results(project, targets, map_targets(targets, read, at_once, progress))
-        failed = combine_failures(targets, found)
-        if failed is not None:
-            raise failed
+        raise_failures(targets, found, missed)
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
@@ -188,7 +189,7 @@ def _refuse_same_location(
             f"targets {' and '.join(twins[target.name])} are in the same account and region, and each would delete the other's resources; "
             "merge them, or give each its own stack in its own project file. Nothing was changed",
             operation="GetCallerIdentity",
-            code="SameLocation",
+            code=_SAME_LOCATION,
         )
         if target.name in read and target.name in twins
         else item
@@ -271,6 +272,20 @@ def outcome_of(work: Callable[[], T]) -> T | AwsError:
 def has_failed(found: object) -> bool:
     """Whether the work on a target failed: its result is an error, or reports one in place of the survey, as that of ``drift`` does."""
     return isinstance(getattr(found, "survey", found), AwsError)
+
+
+def raise_failures(targets: tuple[Target, ...], found: Sequence[object], missed: dict[str, AwsError] | None) -> None:
+    """Raise ``AwsError`` for the targets that could not be read; with ``missed`` put them there, unless nothing is left to work on.
+
+    Targets in one account and region are an error of the project, which stops all.
+    """
+    failure = combine_failures(targets, found)
+    if failure is None:
+        return
+    failures = {target.name: one for target, one in zip(targets, found, strict=True) if isinstance(one, AwsError)}
+    if missed is None or len(failures) == len(targets) or any(one.code == _SAME_LOCATION for one in failures.values()):
+        raise failure
+    missed.update(failures)
 
 
 def combine_failures(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:

@@ -24,7 +24,7 @@ from tests.cli.at_terminal import at_terminal
 from tests.cli.support import REGION, Ran, client, run
 
 CHANNELS = 9
-NAMES = [f"t{number:02}" for number in range(24)]
+NAMES = [f"t{number:02}" for number in range(28)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def server() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Path:
-    """A project of 24 accounts on one server, of which each test uses its own."""
+    """A project of 28 accounts on one server, of which each test uses its own."""
     folder = tmp_path_factory.mktemp("fleet")
     targets = {
         name: {
@@ -154,6 +154,37 @@ def test_blocks_are_whole_and_in_order_though_targets_are_worked_on_at_once(flee
     assert "4 targets: 1 applied, 3 in sync.\n" in again.out
     assert in_sync(fleet, names)
     assert all(len(channels_of(server, name)) == CHANNELS for name in names)
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_target_that_cannot_be_read_stops_no_other(fleet: Path, server: Sandbox, executor: str) -> None:
+    names = NAMES[24:26] if executor == "threads" else NAMES[26:28]
+    missed, other = names
+    server.control.deny("ListChannels", account=account_of(missed))
+    if executor == "threads":
+        assert run(fleet, "plan", *on(names), "--out", "saved.json", env=keys_of(fleet)).code == 1
+    ran = applied(fleet, names, "--executor", executor)
+    assert ran.code == 4, ran.err
+    assert f"error: {missed}: " in ran.err
+    assert "1 target could not be read and will not be changed." in ran.err
+    assert list(blocks(ran.out)) == [other]
+    assert len(channels_of(server, other)) == CHANNELS
+    assert created(server, missed) == []
+
+    nothing_left = applied(fleet, names, "--executor", executor)
+    assert nothing_left.code == 1
+    assert nothing_left.err.count(f"{missed}: ") == 1
+
+    server.control.clear_faults()
+    saved = run(fleet, "plan", *on(names), "--out", "saved.json", env=keys_of(fleet))
+    assert saved.code == 0, saved.err
+    server.control.deny("ListChannels", account=account_of(other))
+    ran = run(fleet, "apply", "saved.json", "--auto-approve", "--executor", executor, env=keys_of(fleet))
+    assert ran.code == 4, ran.err
+    assert list(blocks(ran.out)) == [missed]
+    assert len(channels_of(server, missed)) == CHANNELS
+    server.control.clear_faults()
+    assert in_sync(fleet, names)
 
 
 def test_json_lines_name_their_target_and_results_come_last_in_order(fleet: Path, server: Sandbox) -> None:
