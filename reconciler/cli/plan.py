@@ -233,31 +233,19 @@ def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Addr
 
     ``recorded`` has, by target, the addresses recorded at the last apply.
     """
+    from reconciler.plan.guardrails import check_shard
+
     return [
         f"plan refused: {target.name}: {message}"
         for target in plan.targets
         for message in refusals_of(
             target, project.guardrails_of(target.name), plan.options, recorded.get(target.name, frozenset())
         )
-    ] + _unsafe_deletes(plan, project)
-
-
-def _unsafe_deletes(plan: Plan, project: Project) -> list[str]:
-    """Return why deletes in a shard are refused: a target of another shard may be in the same account, and own what is deleted."""
-    from reconciler.model.shards import of_unknown_account
-    from reconciler.plan.plan import Reason, Verb
-
-    names = of_unknown_account(tuple(project.targets.values()), plan.shards.total) if plan.shards else ()
-    regions = {project.targets[name].region for name in names}
-    return [
-        f"plan refused: {target.name}: it deletes resources that left the spec, and --shard {plan.shards} reads no target of other shards, "
-        "of which one may be in the same account and own them; add accountId to all targets, or run without --shard"
+    ] + [
+        f"plan refused: {target.name}: {message}; or run without --shard"
         for target in plan.targets
-        if target.region in regions
-        and any(
-            action.verb is Verb.DELETE and action.reason is Reason.LEFT_SPEC and action.blocked is None
-            for action in target.actions
-        )
+        if plan.shards
+        for message in check_shard(target, project, plan.shards)
     ]
 
 

@@ -30,9 +30,10 @@ from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.git.source import CheckedRevision
 from reconciler.model.address import ID, STACK, Address
 from reconciler.model.kinds import KINDS
+from reconciler.model.shards import Shards
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import fingerprint
-from reconciler.plan.guardrails import check
+from reconciler.plan.guardrails import check, check_shard
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
 from reconciler.plan.stale import as_applied
 from reconciler.report.words import plural
@@ -64,6 +65,8 @@ class Dependencies:
     """Called with stack, target, operation and error of every request."""
     notify: Callable[[Project, TargetReading], None]
     """Notifies the receivers of changed drift."""
+    shard: Shards | None = None
+    """The shard of the targets, if others have the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def _reconcile(
             return run
         due = _due(revision, run.mode, survey)
         if run.mode is not Mode.HEAL or due.plan.actions:
-            run = _with_plan(run, revision, due)
+            run = _with_plan(run, revision, due, deps.shard)
         if run.mode is Mode.PLAN or run.status in (RunStatus.REFUSED, RunStatus.BLOCKED):
             return run
         try:
@@ -154,7 +157,7 @@ def _reconcile(
             run = _with_result(run, revision, survey, result, deps)
         elif run.mode is Mode.HEAL:
             # What waits for a person is kept for review, as in the mode plan.
-            run = _with_plan(run, revision, survey)
+            run = _with_plan(run, revision, survey, deps.shard)
         if unpublished:
             message = "\n".join(filter(None, (run.message, _shortened([f"outputs: {text}" for text in unpublished]))))
             run = replace(run, status=RunStatus.INCOMPLETE, message=message)
@@ -204,18 +207,19 @@ def _inventory(survey: Survey, report: DriftReport) -> Inventory:
     return Inventory(tuple(managed), report.unmanaged)
 
 
-def _with_plan(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
+def _with_plan(run: Run, revision: CheckedRevision, survey: Survey, shard: Shards | None) -> Run:
     """Return the run with its plan: refused by a guardrail, blocked if all actions are, or else unchanged in status."""
     if survey.plan.actions:
         created_at = datetime.fromtimestamp(run.started, UTC)
         plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=created_at)
         run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
-    if refusals := check(
+    refusals = check(
         survey.plan,
         revision.project.guardrails_of(run.target),
         PlanOptions(),
         expected_addresses(revision.project, survey),
-    ):
+    )
+    if refusals := (*refusals, *(check_shard(survey.plan, revision.project, shard) if shard else ())):
         return replace(run, status=RunStatus.REFUSED, message="\n".join(refusals))
     if run.mode in APPLYING and _is_blocked(survey.plan):
         return replace(run, status=RunStatus.BLOCKED, message=_blocked_message(survey.plan))

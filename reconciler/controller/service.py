@@ -140,6 +140,7 @@ def open_controller(
                 stop=stop,
                 on_request=observer.on_request,
                 notify=notifier,
+                shard=options.shard,
             ),
             records=folder / "targets",
             fetcher=ThreadPoolExecutor(1, thread_name_prefix="fetch"),

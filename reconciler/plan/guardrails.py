@@ -20,7 +20,8 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED
 from reconciler.model.quotas import QUOTAS, AppliedQuotas, QuotaUse
 from reconciler.model.resource import LiveState, StackHold, StackMember
-from reconciler.model.target import Guardrails
+from reconciler.model.shards import Shards, of_unknown_account
+from reconciler.model.target import Guardrails, Project
 from reconciler.plan.order import Verdict, blocked_verdicts
 from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Step, TargetPlan, Verb
 
@@ -32,6 +33,21 @@ _MANY = 10
 
 _MAKES: Mapping[str, KindName] = {KINDS[kind].create: kind for kind in QUOTAS}
 _TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
+
+
+def check_shard(plan: TargetPlan, project: Project, shards: Shards) -> tuple[str, ...]:
+    """Return why a plan with deletes must not be run in these shards: a target of another shard may be in the same account, and own what is deleted."""
+    unknown = of_unknown_account(tuple(project.targets.values()), shards.total)
+    if plan.region not in {project.targets[name].region for name in unknown} or not any(
+        action.verb is Verb.DELETE and action.reason is Reason.LEFT_SPEC and action.blocked is None
+        for action in plan.actions
+    ):
+        return ()
+    message = (
+        f"it deletes resources that left the spec, and shard {shards} reads no target of other shards, "
+        "of which one may be in the same account and own them; add accountId to all targets"
+    )
+    return (message,)
 
 
 def check(

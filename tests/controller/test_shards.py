@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from reconciler.sandbox import Sandbox
 from tests.cli.support import run
 from tests.controller.process import running
 from tests.controller.repos import Repo
@@ -42,6 +43,42 @@ def test_each_controller_reconciles_the_targets_of_its_shard(tmp_path: Path) -> 
         assert which == f"Shard {index + 1} of 2."
         seen.append(sorted(line.partition(":")[0] for line in lines if ": pending" in line))
     assert seen == [sorted(names) for names in SHARDS]
+
+
+def test_nothing_is_deleted_while_another_shard_may_have_the_same_account(tmp_path: Path) -> None:
+    names = ("one", "two", "three", "four")
+    keys = (
+        f"[{name}]\naws_access_key_id=30000000000{number}\naws_secret_access_key=any\n"
+        for number, name in enumerate(names, 1)
+    )
+    (tmp_path / "credentials").write_text("".join(keys), "utf-8")
+    with Sandbox() as sandbox:
+        target = {"region": "us-west-2", "endpointUrl": sandbox.endpoint_url, "prune": True}
+        targets = {name: {**target, "profile": name} for name in names}
+        project = {"stack": "acme", "targets": targets, "guardrails": {"maxDeletePercent": None}}
+        repo = Repo(tmp_path / "repo")
+
+        def reconciled(channels: dict[str, dict[str, str]]) -> str:
+            repo.commit({"ivs-reconciler.yaml": project, "specs/live.yaml": {"channels": channels}})
+            words = ("--repo", str(repo.folder), "--mode", "apply", "--once")
+            env = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+            return "".join(
+                run(tmp_path, "run", *words, "--state", f"state-{shard}", "--shard", f"{shard}/2", env=env).out
+                for shard in (1, 2)
+            )
+
+        def count(operation: str) -> int:
+            return len(sandbox.control.calls(operation=operation))
+
+        reconciled({"first": {}})
+        assert count("CreateChannel") == len(names)
+        assert reconciled({"second": {}}).count("add accountId to all targets") == len(names)
+        assert count("DeleteChannel") == 0
+        for number, name in enumerate(names, 1):
+            targets[name]["accountId"] = f"30000000000{number}"
+        reconciled({"second": {}})
+        assert count("CreateChannel") == 2 * len(names)
+        assert count("DeleteChannel") == len(names)
 
 
 def test_an_empty_shard_is_ready_and_its_page_says_what_it_is(tmp_path: Path) -> None:
