@@ -1,7 +1,7 @@
 """The caller of a request, and the verification of its signature.
 
-Account: an access key id of 12 digits is the account; others are looked up in the configured accounts, and else belong
-to the default account. Region: from the credential scope, else from the host, else the default.
+Account: an access key id of 12 digits is the account; others are looked up in the configured accounts, or are credentials
+of an assumed role, which carry theirs, and else belong to the default account. Region: from the credential scope, else from the host, else the default.
 
 With auth="strict" signatures (SigV4) are verified. Error codes: API reference, common errors. The canonical path is the
 received path encoded once more, as for every service but S3. No message repeats a signature, a secret or a token.
@@ -9,9 +9,11 @@ received path encoded once more, as for every service but S3. No message repeats
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +33,8 @@ _SKEW_SECONDS = 300
 _SIGNED = re.compile(r"SignedHeaders=([^,\s]+)")
 _SIGNATURE = re.compile(r"Signature=([0-9a-f]{64})")
 _SPACES = re.compile(r" +")
+_ASSUMED = "assumed-role/"
+_ISSUED = re.compile(r"ASIA[0-9]{12}[A-Z2-7]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ class Caller:
 
     @property
     def arn(self) -> str:
-        """The IAM principal."""
+        """The IAM principal, or the STS principal of an assumed role."""
+        if self.user.startswith(_ASSUMED):
+            return f"arn:aws:sts::{self.account}:{self.user}"
         return f"arn:aws:iam::{self.account}:user/{self.user}"
 
 
@@ -78,14 +84,48 @@ def access_keys(accounts: Mapping[str, str | AccessKey] | None) -> dict[str, Acc
     return {key: value if isinstance(value, AccessKey) else AccessKey(value) for key, value in (accounts or {}).items()}
 
 
+def issue(account: str, role: str, session: str, expires: float) -> tuple[str, AccessKey]:
+    """Return the access key id and the credentials of an assumed role until ``expires``, in epoch seconds.
+
+    The session token says all of it, so nothing is stored, and every process that serves the same state knows it.
+    """
+    token = base64.urlsafe_b64encode(json.dumps([account, role, session, expires]).encode()).decode()
+    suffix = base64.b32encode(hashlib.sha256(token.encode()).digest()).decode()[:4]
+    secret = base64.b64encode(hashlib.sha512(token.encode()).digest()).decode()[:40]
+    return f"ASIA{account}{suffix}", AccessKey(account, secret, f"{_ASSUMED}{role}/{session}", token, expires)
+
+
+@functools.lru_cache(maxsize=1024)
+def issued(access_key: str, token: str) -> AccessKey | None:
+    """Return the credentials that were issued with this id and session token, or ``None``."""
+    if not _ISSUED.fullmatch(access_key):
+        return None
+    try:
+        account, role, session, expires = json.loads(base64.urlsafe_b64decode(token))
+        known, key = issue(account, role, session, expires)
+    except (ValueError, TypeError):
+        return None
+    return key if (known, key.session_token) == (access_key, token) else None
+
+
+def key_of(request: Request, access_key: str, keys: Mapping[str, AccessKey]) -> AccessKey | None:
+    """Return the access key of a request: a configured one, or one of an assumed role."""
+    return keys.get(access_key) or issued(access_key, request.headers.get("x-amz-security-token", ""))
+
+
 def identifier(keys: Mapping[str, AccessKey]) -> Callable[[Request], Caller]:
     """Return a function from a request to its caller, unverified; it caches callers."""
 
     @functools.lru_cache(maxsize=1024)
-    def cached(credential: str, host: str) -> Caller:
-        return _caller(credential.split("/"), host, keys)
+    def cached(credential: str, host: str, known: AccessKey | None) -> Caller:
+        return _caller(credential.split("/"), host, known)
 
-    return lambda request: cached(_credential(request), request.headers.get("host", ""))
+    def identify(request: Request) -> Caller:
+        credential = _credential(request)
+        known = key_of(request, credential.partition("/")[0], keys)
+        return cached(credential, request.headers.get("host", ""), known)
+
+    return identify
 
 
 def _credential(request: Request) -> str:
@@ -97,11 +137,10 @@ def _credential(request: Request) -> str:
     return ""
 
 
-def _caller(scope: list[str], host: str, keys: Mapping[str, AccessKey]) -> Caller:
+def _caller(scope: list[str], host: str, known: AccessKey | None) -> Caller:
     access_key = scope[0]
     region = scope[2] if len(scope) > 2 and _REGION.fullmatch(scope[2]) else _region_of_host(host)
     service = scope[3] if len(scope) > 3 else ""
-    known = keys.get(access_key)
     if known is not None:
         return Caller(access_key, known.account, region, known.user, service)
     if _ACCOUNT.fullmatch(access_key):
@@ -131,7 +170,7 @@ def verify(request: Request, keys: Mapping[str, AccessKey], service: str, now: f
         raise ApiError(
             "InvalidSignatureException", "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
         )
-    key = keys.get(scope[0])
+    key = key_of(request, scope[0], keys)
     token = request.headers.get("x-amz-security-token", "")
     if key is None or not key.secret or not hmac.compare_digest(token.encode(), key.session_token.encode()):
         raise ApiError("UnrecognizedClientException", "The security token included in the request is invalid.")

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.sandbox import validation
-from reconciler.sandbox.auth import AccessKey, Caller, identifier, refuse_expired, verify
+from reconciler.sandbox.auth import AccessKey, Caller, identifier, key_of, refuse_expired, verify
 from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject, error_of, injected_error, subject_of
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.registry import HANDLERS, SERVICES
@@ -230,15 +230,15 @@ class Engine:
         return self._process(attempt, operation)
 
     def _authenticate(self, attempt: _Attempt) -> None:
-        """Verify the signature with auth="strict", else only the expiry of a configured key."""
+        """Verify the signature with auth="strict", else only the expiry of a known key."""
         parts = self.parts
         if attempt.trusted:
             return
         try:
             if parts.strict:
                 verify(attempt.request, parts.keys, attempt.service, parts.clock.now())
-            elif attempt.caller.access_key in parts.keys:
-                refuse_expired(parts.keys[attempt.caller.access_key], parts.clock.now())
+            elif key := key_of(attempt.request, attempt.caller.access_key, parts.keys):
+                refuse_expired(key, parts.clock.now())
         except ApiError as error:
             raise error_of(attempt.service, error.code, error.message) from None
 
@@ -247,7 +247,14 @@ class Engine:
         if call.service == "cloudtrail":
             parts.journal.flush(parts.store)
         with parts.store.transaction(write=False) as connection:
-            answer = call.answer(connection, attempt.request, attempt.caller, attempt.request_id, parts.settings.assume)
+            answer = call.answer(
+                connection,
+                attempt.request,
+                attempt.caller,
+                attempt.request_id,
+                parts.settings.assume,
+                parts.clock.now(),
+            )
         parts.journal.defer(self._record(attempt, 200))
         return answer
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from reconciler.sandbox.auth import Caller, late_text
 from reconciler.sandbox.registry import SERVICES
@@ -47,11 +47,11 @@ _CODES: Mapping[str, str] = {
 # The codes of the supporting services that differ.
 _SUPPORTING_CODES: Mapping[tuple[str, str], str] = {
     ("servicequotas", "ThrottlingException"): "TooManyRequestsException",
-    ("cloudformation", "AccessDeniedException"): "AccessDenied",
     **{
         (service, code): query_code
         for service in ("sts", "cloudformation")
         for code, query_code in (
+            ("AccessDeniedException", "AccessDenied"),
             ("ExpiredTokenException", "ExpiredToken"),
             ("IncompleteSignatureException", "IncompleteSignature"),
             ("InvalidSignatureException", "SignatureDoesNotMatch"),
@@ -91,7 +91,7 @@ class Subject:
         """
         if effect != "deny":
             return (self.operation,)
-        return () if self.service == "sts" else (self.operation, *self.also)
+        return () if self.operation == "GetCallerIdentity" else (self.operation, *self.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +312,8 @@ def _document(request: Request) -> dict[str, Any]:
 
 def _resource(service: str, operation: str, caller: Caller, request: Request, document: dict[str, Any]) -> str:
     """Return the ARN that IAM names for a call; a pattern for creates and lists."""
+    if operation == "AssumeRole":
+        return parse_qs(request.body.decode("utf-8", "replace")).get("RoleArn", [_ANYTHING])[0]
     row = SERVICES.get(service)
     if row is None or operation in row.without_resource:
         return _ANYTHING

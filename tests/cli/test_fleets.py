@@ -115,6 +115,41 @@ def test_too_many_open_files_is_what_is_said(fleet: Path, server: Sandbox) -> No
     assert ran.err.count("could not be found") <= 1, "only the profile that is really missing"
 
 
+def test_300_roles_are_assumed_under_256_descriptors_and_one_that_is_refused_hides_no_other(
+    tmp_path: Path, server: Sandbox
+) -> None:
+    count, refused, broken = 300, "t017", "t123"
+    accounts = {f"t{n:03}": f"{400_000_000_000 + n}" for n in range(count)}
+    targets = {
+        name: {
+            "region": REGION,
+            "accountId": account,
+            "roleArn": f"arn:aws:iam::{account}:role/deploy",
+            "profile": "ci",
+            "endpointUrl": server.endpoint_url,
+        }
+        for name, account in accounts.items()
+    }
+    (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": targets}), "utf-8")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "live.yaml").write_text("channels: {one: {}}\n", "utf-8")
+    key = "[ci]\naws_access_key_id = 123456789012\naws_secret_access_key = any\n"
+    (tmp_path / "credentials").write_text(key, "utf-8")
+    server.control.deny("AssumeRole", arn=targets[refused]["roleArn"])
+    server.control.deny("ListChannels", account=accounts[broken])
+    ran = limited(tmp_path, 256, "plan")
+    server.control.clear_faults()
+    server.control.add_fault(effect="delay", operation="*", seconds=0.02, times=None)
+    assert ran.code == 1
+    lines = ran.out.splitlines()
+    assert lines[0] == f"{count} targets: {count - 2} with changes, 2 failed."
+    assert [line.split()[:2] for line in lines[count : count + 2]] == [[refused, "failed"], [broken, "failed"]]
+    assert [line.partition(":")[0] for line in ran.err.splitlines()] == [refused, broken]
+    assert "AccessDenied" in ran.err
+    callers = {call["account"] for call in server.control.calls(operation="ListChannels", limit=1_000)}
+    assert callers >= set(accounts.values()) - {accounts[refused]}
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1001", "٣"])
 def test_a_number_of_targets_is_at_least_one(fleet: Path, value: str) -> None:
     ran = limited(fleet, 256, "plan", f"--targets-at-once={value}")

@@ -1,7 +1,7 @@
 """Calls to supporting services: found by target header or form body on POST /, and answered.
 
-STS (GetCallerIdentity) and CloudFormation (DescribeStackResources) speak the XML of the query protocol, the others JSON 1.1.
-Service Quotas gives the applied and the default resource quotas of the emulated services.
+STS (GetCallerIdentity, AssumeRole) and CloudFormation (DescribeStackResources) speak the XML of the query protocol, the others JSON 1.1.
+Every role exists and trusts every caller, unless AssumeRole is denied. Service Quotas gives the applied and the default resource quotas of the emulated services.
 
 CloudFormation marks its resources with three system tags (user guide: resource tags). The API finds a resource's stack by its physical id,
 which for IVS is the ARN, and returns the resources of that stack, at most 100 (API reference: DescribeStackResources).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,14 +20,14 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import parse_qs
 
-from reconciler.sandbox.auth import Caller
+from reconciler.sandbox.auth import Caller, issue
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.registry import SERVICES, kind_of
 from reconciler.sandbox.service import Service
 from reconciler.sandbox.settings import Assumptions, ResourceQuota, applied_quota
 from reconciler.sandbox.state.world import decode_token, encode_token
 from reconciler.sandbox.supporting import cloudtrail
-from reconciler.sandbox.validation import iso8601
+from reconciler.sandbox.validation import iso8601, violation_text
 from reconciler.sandbox.wire import ApiError, Request, Response, json_bytes, json_text, parse_body
 
 Handler = Callable[[sqlite3.Connection, Caller, JsonDict], JsonDict]
@@ -214,8 +215,13 @@ _HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("cloudtrail", "LookupEvents"): cloudtrail.lookup_events,
 }
 _CALLER_IDENTITY = ("sts", "GetCallerIdentity")
+_ASSUME_ROLE = ("sts", "AssumeRole")
 _STACK_RESOURCES = ("cloudformation", "DescribeStackResources")
-OPERATIONS = (_CALLER_IDENTITY, _STACK_RESOURCES, *_HANDLERS)
+OPERATIONS = (_CALLER_IDENTITY, _ASSUME_ROLE, _STACK_RESOURCES, *_HANDLERS)
+_ROLE_ARN = re.compile(r"arn:aws:iam::(?P<account>[0-9]{12}):role/(?:[!-~]+/)?(?P<name>[\w+=,.@-]{1,64})")
+_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
+_SHORTEST, _LONGEST = 900, 43_200
+"""Seconds that a session may last."""
 _NAMESPACES: Mapping[str, str] = {"sts": _STS_NAMESPACE, "cloudformation": NAMESPACE}
 
 _TARGETS: Mapping[str, str] = {
@@ -233,13 +239,21 @@ class SupportingCall:
     operation: str
 
     def answer(
-        self, connection: sqlite3.Connection, request: Request, caller: Caller, request_id: str, assume: Assumptions
+        self,
+        connection: sqlite3.Connection,
+        request: Request,
+        caller: Caller,
+        request_id: str,
+        assume: Assumptions,
+        now: float,
     ) -> Response:
         """Return the answer. Raises ApiError."""
+        form = {name: values[0] for name, values in _form_of(request).items()} if self.service in _NAMESPACES else {}
         if (self.service, self.operation) == _CALLER_IDENTITY:
             return _caller_identity(caller, request_id)
+        if (self.service, self.operation) == _ASSUME_ROLE:
+            return _assume_role(form, request_id, now)
         if (self.service, self.operation) == _STACK_RESOURCES:
-            form = {name: values[0] for name, values in _form_of(request).items()}
             with_skipped = assume["retained-resource"] == "skipped"
             members = describe_stack_resources(connection, caller, form, with_skipped=with_skipped)
             result = f"<StackResources>{members}</StackResources>"
@@ -282,6 +296,41 @@ def _caller_identity(caller: Caller, request_id: str) -> Response:
         f"</UserId><Account>{caller.account}</Account>"
     )
     return _xml(200, _query_answer("sts", "GetCallerIdentity", result, request_id), request_id)
+
+
+def _assume_role(form: Mapping[str, str], request_id: str, now: float) -> Response:
+    """Return credentials for a role (API reference of STS: AssumeRole)."""
+    arn, session, duration = form.get("RoleArn"), form.get("RoleSessionName"), form.get("DurationSeconds", "3600")
+    problems = [
+        f"Value null at '{name}' failed to satisfy constraint: Member must not be null"
+        for name, value in (("roleArn", arn), ("roleSessionName", session))
+        if value is None
+    ]
+    if session is not None and not _SESSION_NAME.fullmatch(session):
+        problems.append(
+            f"Value '{session}' at 'roleSessionName' failed to satisfy constraint: "
+            rf"Member must satisfy regular expression pattern: {_SESSION_NAME.pattern}"
+        )
+    if not duration.isdecimal() or not _SHORTEST <= int(duration[:9]) <= _LONGEST:
+        problems.append(
+            f"Value '{duration}' at 'durationSeconds' failed to satisfy constraint: "
+            f"Member must have value between {_SHORTEST} and {_LONGEST}"
+        )
+    if problems:
+        raise ApiError("ValidationError", violation_text(problems))
+    found = _ROLE_ARN.fullmatch(arn or "")
+    if found is None:
+        raise ApiError("ValidationError", f"{arn} is invalid")
+    role, ends = found["name"], now + int(duration)
+    access_key, key = issue(found["account"], role, session or "", ends)
+    identifier = "AROA" + hashlib.sha256((arn or "").encode()).hexdigest()[:17].upper()
+    result = (
+        f"<Credentials><AccessKeyId>{access_key}</AccessKeyId><SecretAccessKey>{key.secret}</SecretAccessKey>"
+        f"<SessionToken>{key.session_token}</SessionToken><Expiration>{iso8601(ends)}</Expiration></Credentials>"
+        f"<AssumedRoleUser><AssumedRoleId>{identifier}:{escape(session or '')}</AssumedRoleId>"
+        f"<Arn>{escape(Caller(access_key, key.account, '', key.user).arn)}</Arn></AssumedRoleUser>"
+    )
+    return _xml(200, _query_answer(*_ASSUME_ROLE, result, request_id), request_id)
 
 
 def _query_answer(service: str, operation: str, result: str, request_id: str) -> str:
