@@ -121,9 +121,13 @@ def record_commit(
     leaving = {action.arn for action in plan.actions if action.verb in _LEAVING}
     leaving |= {arn for duplicate in plan.duplicates for arn in duplicate.others}
     there = sorted(
-        (address, one)
-        for address, one in live.claims(desired.stack)
-        if one.arn not in leaving and address.kind in LISTED and len(one.tags) < MAX_TAGS_WITH_ATTEMPT
+        (
+            (address, one)
+            for address, one in live.claims(desired.stack)
+            if one.arn not in leaving and address.kind in LISTED and len(one.tags) < MAX_TAGS_WITH_ATTEMPT
+        ),
+        # Several resources may claim one address.
+        key=lambda claim: (claim[0], claim[1].arn),
     )
     with_commit = [(address, one) for address, one in there if one.commit]
     if result is None:
