@@ -36,7 +36,7 @@ class Address(NamedTuple):
     id: str
 
     def __str__(self) -> str:
-        return f"{self.kind.value}/{self.id}"
+        return "/".join(self)
 
     @classmethod
     def parse(cls, text: str) -> Self:

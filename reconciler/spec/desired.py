@@ -182,7 +182,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
 
 def _order(address: Address) -> tuple[int, str, str]:
     """Return a sort key: the order of creation, then the address."""
-    return KINDS[address.kind].rank, address.kind.value, address.id
+    return KINDS[address.kind].rank, address.kind, address.id
 
 
 class _Resolved(NamedTuple):

@@ -80,8 +80,13 @@ def faults_in(
             assert_never(kind)
 
 
+_BY_ARN = frozenset(by_arn for by_arn, _ in REFERENCES.values())
+
+
 def conflicting_references(body: Fields) -> Iterator[Fault]:
     """Yield a fault for each reference given both by id and by ARN."""
+    if body.keys().isdisjoint(_BY_ARN):
+        return
     for by_id, (by_arn, _) in REFERENCES.items():
         if body.get(by_id) is not None and body.get(by_arn) is not None:
             yield Fault((by_arn,), f"{by_id} and {by_arn} cannot be combined", "remove one of the two", at_key=True)

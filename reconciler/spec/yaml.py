@@ -238,7 +238,13 @@ class _Reader:
                 value = self._tagged(event)
             if event.anchor is not None:
                 self._anchors[event.anchor] = value, number, 1
-            add(value, event, number)
+            key = self._key
+            if key.__class__ is str:
+                # What is most frequent, the value of a key, without a call.
+                self._key = _NO_KEY
+                self._value[key] = value
+            else:
+                add(value, event, number)
 
     def _add(self, value: Any, event: Any, number: int) -> None:
         """Add a value to the current collection. ``number`` is the number of its event."""
