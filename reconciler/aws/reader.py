@@ -171,7 +171,7 @@ class ReadRequest:
     Managed resources are read in full, and so are unowned ones with one of the ``adopt_names`` of their kind, the ``full_arns``, and with ``everything`` all.
     ``take_over`` are other stacks, whose resources with one of these names, or one of the ``adopt_ids`` of their kind, may be adopted too.
     ``needed`` are the kinds in the spec: a failure to read one ends the read unless a permission is missing.
-    ``kinds`` are the kinds to read. Stream keys are read with their channels.
+    ``kinds`` are the kinds to read. Stream keys are read with their channels. Without ``outputs`` the texts of outputs are left out.
     """
 
     stack: str
@@ -184,6 +184,7 @@ class ReadRequest:
     take_over: frozenset[str] = frozenset()
     adopt_ids: Mapping[KindName, frozenset[str]] = field(default_factory=dict)
     kinds: frozenset[KindName] = frozenset(LISTED)
+    outputs: bool = True
 
 
 def is_managed(item: Item, request: ReadRequest) -> bool:
@@ -498,7 +499,9 @@ class _Reading:
             tags=self._shared.tags(tags),
             state=state if isinstance(state, str) else None,
             complete=complete,
-            output_texts=tuple([output.text_in(item) for output in kind.outputs.values()]) if complete else (),
+            output_texts=tuple([output.text_in(item) for output in kind.outputs.values()])
+            if complete and self._request.outputs
+            else (),
             member_of=StackMember(tags[_STACK_NAME], tags.get(_LOGICAL_ID, "")) if _STACK_NAME in tags else None,
             commit=tags.get(COMMIT, ""),
         )

@@ -74,7 +74,7 @@ class Planning:
     def __call__(self, task: Task, control: Control) -> Survey | AdoptionError | StalePlan:
         """Return the survey of a target with what to run of its approved plan, if it has one; or why its adoptions or that plan are refused."""
         with connect(task.target) as connection:
-            found = _survey(task, control, connection, task.options)
+            found = _survey(task, control, connection, task.options, outputs=False)
         if isinstance(found, AdoptionError):
             return found
         if task.approved is not None:
@@ -285,7 +285,13 @@ class DriftDetection:
 
 
 def _survey(
-    task: Task, control: Control, connection: Connection, options: PlanOptions, *, every_kind: bool = False
+    task: Task,
+    control: Control,
+    connection: Connection,
+    options: PlanOptions,
+    *,
+    every_kind: bool = False,
+    outputs: bool = True,
 ) -> Survey | AdoptionError:
     try:
         found = survey_one(
@@ -297,6 +303,7 @@ def _survey(
             task.adopt,
             control.progress,
             every_kind=every_kind,
+            outputs=outputs,
         )
     except AdoptionError as error:
         return error

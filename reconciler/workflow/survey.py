@@ -130,7 +130,7 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
         yield tuple(item for item in found if isinstance(item, Survey))
 
 
-def survey_one(
+def survey_one(  # noqa: PLR0913 - a caller names each
     project: Project,
     target: Target,
     desired: DesiredState,
@@ -141,8 +141,9 @@ def survey_one(
     rotate: Rotate = NOTHING,
     *,
     every_kind: bool = False,
+    outputs: bool = True,
 ) -> Survey:
-    """Read and plan one target. Raises ``AwsError`` and ``AdoptionError``."""
+    """Read and plan one target; without ``outputs`` live resources have none. Raises ``AwsError`` and ``AdoptionError``."""
     records_of(project).refresh(target.name)
     kinds = frozenset(LISTED) if every_kind else _needed_kinds(project, target, desired, options)
     began = time.monotonic()
@@ -150,7 +151,7 @@ def survey_one(
     if options.adopt:
         here = LiveState(connection.account_id, connection.region, {})
         arns |= frozenset(_recorded_arns(project, target, here).values())
-    live = read_target(connection, desired, options, arns, progress, kinds)
+    live = read_target(connection, desired, options, arns, progress, kinds, outputs=outputs)
     plan = plan_target(project, target, desired, live, options, connection, given, rotate=rotate)
     return Survey(target, desired, live, plan, connection, began)
 
@@ -319,6 +320,8 @@ def read_target(
     full_arns: frozenset[str] = frozenset(),
     progress: Callable[[int, Expected | None], None] | None = None,
     kinds: frozenset[KindName] = frozenset(LISTED),
+    *,
+    outputs: bool = True,
 ) -> LiveState:
     """Return the live state of these kinds that a plan of this spec needs, of one account and region.
 
@@ -340,6 +343,7 @@ def read_target(
         take_over=frozenset(options.take_over),
         adopt_ids={kind: frozenset(found) for kind, found in ids.items()},
         kinds=kinds,
+        outputs=outputs,
     )
     calls: ReadCalls = connection.gateway
     if progress is not None:
