@@ -61,7 +61,7 @@ def last_streams(
 def _items(data: Mapping[str, object], operation: str, members: str) -> list[Item]:
     """Return the list in an answer. Raises ``AwsError`` if there is none: no list is not an empty list."""
     page = data.get(members)
-    if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
+    if not isinstance(page, list) or not {*map(type, page)} <= _OBJECT:
         raise AwsError(
             f"{operation}: the answer contains no list {members!r}, so the result is unknown",
             operation=operation,
@@ -84,7 +84,7 @@ def _check_item(item: Item, operation: str) -> str:
 
 
 _NONE: Mapping[str, object] = {}
-_STRING = {str}
+_STRING, _OBJECT = {str}, {dict}
 
 Item = Mapping[str, Any]
 """A resource in an answer."""

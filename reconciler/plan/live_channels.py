@@ -96,6 +96,8 @@ def needs_streams(actions: Sequence[Action]) -> bool:
 
 def stop_live_notes(plan: TargetPlan, rules: LiveRules) -> Iterator[str]:
     """Yield a note for each channel of ``--stop-live`` that neither the spec nor the plan has."""
+    if not rules.stop:
+        return
     known = {str(address) for address in (*rules.in_spec, *(action.address for action in plan.actions))}
     yield from (f"no channel matches --stop-live {address}" for address in sorted(rules.stop - known))
 

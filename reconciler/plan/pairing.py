@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from reconciler.errors import AdoptionError, Problem
 from reconciler.model.address import ID, RETIRES, STACK, Address, KindName, is_valid_id
-from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES, references_in
+from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, REFERENCES
 from reconciler.model.resource import DesiredState, LastStream, LiveResource, LiveState, effective_properties
 from reconciler.model.values import Ref, Value
 from reconciler.plan.namesakes import (
@@ -147,10 +147,12 @@ def users_of(live: LiveState) -> dict[str, tuple[LiveResource, ...]]:
     """Return by ARN the resources that refer to it, in ARN order."""
     users: dict[str, list[LiveResource]] = {}
     for kind, fields in REFERENCES.items():
-        for resource in live.of(kind) if fields else ():
-            for arn in references_in(kind, resource.properties):
-                if isinstance(arn, str):
-                    users.setdefault(arn, []).append(resource)
+        for field in fields:
+            for resource in live.of(kind):
+                value = resource.properties.get(field.name)
+                for arn in field.referred(value) if value is not None else ():
+                    if isinstance(arn, str):
+                        users.setdefault(arn, []).append(resource)
     return {arn: tuple(sorted(group, key=_arn)) for arn, group in users.items()}
 
 

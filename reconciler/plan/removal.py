@@ -88,6 +88,8 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
 def _forgotten(inputs: PlanInputs) -> Iterator[Decision]:
     """Yield what is no longer to be managed: each resource of these addresses, and a channel's stream keys before the channel."""
     spec, unreadable = inputs.desired, inputs.live.unreadable
+    if not spec.forget:
+        return
     for address, group in inputs.owned.claims.items():
         key_address = child_of(address)
         whole = address in spec.forget and address not in spec.resources
@@ -352,10 +354,10 @@ def _keys_without_spec(inputs: PlanInputs, doubled: Container[Address]) -> list[
     """
     found = []
     for address, channel in inputs.kept.items():
-        if address in doubled:
+        if channel.arn not in inputs.owned.keys or address in doubled:
             continue
         key_address = child_of(address)
-        if key_address is None or address not in inputs.desired.resources or channel.arn not in inputs.owned.keys:
+        if key_address is None or address not in inputs.desired.resources:
             continue
         if key_address not in inputs.desired.resources:
             found += [

@@ -70,7 +70,7 @@ def included(options: PlanOptions, address: Address) -> bool:
 
 def excluded(options: PlanOptions, address: Address) -> bool:
     """Return whether ``--exclude`` excludes an address."""
-    return any(fnmatchcase(str(address), glob) for glob in options.exclude)
+    return bool(options.exclude) and any(fnmatchcase(str(address), glob) for glob in options.exclude)
 
 
 def is_selected(options: PlanOptions, address: Address) -> bool:
