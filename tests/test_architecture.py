@@ -83,8 +83,8 @@ def test_broad_exceptions_are_caught_only_at_entry_points() -> None:
         "reconciler/cli/main.py",
         "reconciler/errors.py",
         "reconciler/sandbox/",
-        "reconciler/workflow/processes.py",
-        "reconciler/workflow/dask_cluster.py",
+        "reconciler/executors/processes.py",
+        "reconciler/executors/dask_cluster.py",
     )
     found = []
     for path in SOURCES:

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.errors import AwsError
+    from reconciler.executors.executor import Executor, Task
+    from reconciler.executors.fleet import ApplyElsewhere
     from reconciler.model.shards import Shards
     from reconciler.model.target import Project, Target
     from reconciler.plan.plan import Plan
-    from reconciler.workflow.executor import Executor, Task
-    from reconciler.workflow.fleet import ApplyElsewhere
     from reconciler.workflow.survey import Survey
 
 
@@ -100,9 +100,9 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.plan import warn
+    from reconciler.executors.executor import Threads
+    from reconciler.executors.fleet import read_all, tasks_of
     from reconciler.git.clone import head_commit
-    from reconciler.workflow.executor import Threads
-    from reconciler.workflow.fleet import read_all, tasks_of
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
 
@@ -152,11 +152,11 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.errors import AdoptionError, StalePlan
+    from reconciler.executors.executor import Threads
+    from reconciler.executors.fleet import tasks_of
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
     from reconciler.git.revision import guarded, read_base
-    from reconciler.workflow.executor import Threads
-    from reconciler.workflow.fleet import tasks_of
     from reconciler.workflow.progress import reading
     from reconciler.workflow.reports import merge_plans
     from reconciler.workflow.saved_plans import (
@@ -249,7 +249,7 @@ def _read_approved(
     import sys
 
     from reconciler.errors import AdoptionError, StalePlan
-    from reconciler.workflow.fleet import read_all
+    from reconciler.executors.fleet import read_all
     from reconciler.workflow.progress import reading
 
     try:
@@ -262,7 +262,7 @@ def _read_approved(
 def _elsewhere(executor: Executor, tasks: Sequence[Task], project: Project, args: argparse.Namespace) -> ApplyElsewhere:
     """Return what applies through an executor. Raises ``UsageError`` if the project publishes outputs, which is done here."""
     from reconciler.errors import UsageError
-    from reconciler.workflow.fleet import ApplyElsewhere
+    from reconciler.executors.fleet import ApplyElsewhere
 
     if project.outputs:
         raise UsageError(

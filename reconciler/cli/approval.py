@@ -18,6 +18,7 @@ from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import Screen
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
+from reconciler.executors.fleet import ApplyElsewhere
 from reconciler.git.applied import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.observed import TargetOutputs
@@ -28,7 +29,6 @@ from reconciler.report.outputs import outputs_json
 from reconciler.report.text import render_results
 from reconciler.report.words import apply_states, join_words, nonzero, plural
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
-from reconciler.workflow.fleet import ApplyElsewhere
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import outputs_of, publish, survey_after

@@ -101,10 +101,10 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     """Run the verb."""
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
+    from reconciler.executors.fleet import DriftDetection, DriftFound, fleet_of, tasks_of
     from reconciler.git.applied import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
-    from reconciler.workflow.fleet import DriftDetection, DriftFound, fleet_of, tasks_of
     from reconciler.workflow.metrics_file import RunMetrics
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs

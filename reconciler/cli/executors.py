@@ -11,7 +11,7 @@ from reconciler.cli.options import Context, duration
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.workflow.executor import Executor
+    from reconciler.executors.executor import Executor
 
 VARIABLE = "IVS_RECONCILER_EXECUTOR"
 MANY_TARGETS = 200
@@ -57,14 +57,14 @@ def executor_of(args: argparse.Namespace, context: Context, targets: int = 0) ->
     if where.kind == "threads" and timeout:
         raise UsageError("--target-timeout needs --executor processes or dask: a thread cannot be given up")
     if where.kind == "threads":
-        from reconciler.workflow.executor import Threads
+        from reconciler.executors.executor import Threads
 
         return Threads(at_once)
     if where.kind == "dask":
-        from reconciler.workflow.dask_cluster import DaskCluster
+        from reconciler.executors.dask_cluster import DaskCluster
 
         return DaskCluster(where.address, at_once, timeout or _TIMEOUT)
-    from reconciler.workflow.processes import LogSettings, Processes
+    from reconciler.executors.processes import LogSettings, Processes
 
     logs = LogSettings(context.log_format, context.verbosity, context.no_color)
     return Processes(where.processes, at_once, timeout or _TIMEOUT, logs)

@@ -129,10 +129,10 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     from dataclasses import replace
     from pathlib import Path
 
+    from reconciler.executors.fleet import Planning, fleet_of, tasks_of
     from reconciler.git.clone import head_commit, tree_of
     from reconciler.git.revision import guarded, read_base
     from reconciler.plan.plan import FailedTarget
-    from reconciler.workflow.fleet import Planning, fleet_of, tasks_of
     from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs, combine_plans

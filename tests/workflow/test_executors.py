@@ -18,12 +18,12 @@ import pytest
 import yaml
 
 from reconciler.errors import AdoptionError, AwsError, Problem
+from reconciler.executors.executor import Control, Task, Threads
+from reconciler.executors.processes import Processes
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Guardrails, Project, Target
 from reconciler.plan.plan import PlanOptions
 from reconciler.sandbox import Sandbox
-from reconciler.workflow.executor import Control, Task, Threads
-from reconciler.workflow.processes import Processes
 from tests.cli.support import REGION, Ran, stack
 
 COUNT = 6

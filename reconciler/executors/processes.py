@@ -29,8 +29,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from reconciler.errors import AwsError
+from reconciler.executors.executor import Control, Task, Work
 from reconciler.logs import configure
-from reconciler.workflow.executor import Control, Task, Work
 from reconciler.workflow.survey import Progress, default_at_once, has_failed, outcome_of
 
 R = TypeVar("R")
@@ -54,7 +54,7 @@ _START = """\
 import json, sys
 settings = json.loads(sys.argv[1])
 sys.path[:] = settings.pop("path")
-from reconciler.workflow.processes import serve
+from reconciler.executors.processes import serve
 serve(**settings)
 """
 

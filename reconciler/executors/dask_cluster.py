@@ -27,9 +27,9 @@ from typing import Any, TypeVar, cast
 
 from reconciler import __version__
 from reconciler.errors import AwsError, UsageError, imports_of
+from reconciler.executors.executor import Control, Task, Work
 from reconciler.files import open_private, read_private, replace_file
 from reconciler.network import why_unreachable
-from reconciler.workflow.executor import Control, Task, Work
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.records import FOLDER, ensure_folder, safe_name
 from reconciler.workflow.survey import Progress, has_failed, outcome_of

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from reconciler.aws.connection import Connection, connect
 from reconciler.errors import AdoptionError, AwsError, StalePlan
+from reconciler.executors.executor import Control, Executor, Task
 from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.target import Project, Target
 from reconciler.plan.plan import ApplyResult, Outcome, PlanOptions, Result, TargetPlan
-from reconciler.workflow.executor import Control, Executor, Task
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, raise_failures, survey_one
 
