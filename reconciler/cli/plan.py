@@ -242,7 +242,7 @@ def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Addr
             target, project.guardrails_of(target.name), plan.options, recorded.get(target.name, frozenset())
         )
     ] + [
-        f"plan refused: {target.name}: {message}; or run without --shard"
+        f"plan refused: {target.name}: {message}, or run without --shard"
         for target in plan.targets
         if plan.shards
         for message in check_shard(target, project, plan.shards)
