@@ -37,11 +37,14 @@ _TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
 
 def check_shard(plan: TargetPlan, project: Project, shards: Shards) -> tuple[str, ...]:
     """Return why a plan with deletes must not be run in these shards: a target of another shard may be in the same account, and own what is deleted."""
-    unknown = of_unknown_account(tuple(project.targets.values()), shards.total)
-    if plan.region not in {project.targets[name].region for name in unknown} or not any(
+    if not any(
         action.verb is Verb.DELETE and action.reason is Reason.LEFT_SPEC and action.blocked is None
         for action in plan.actions
     ):
+        return ()
+    # Only now, because it hashes every target of the project.
+    unknown = of_unknown_account(tuple(project.targets.values()), shards.total)
+    if plan.region not in {project.targets[name].region for name in unknown}:
         return ()
     message = (
         f"it deletes resources that left the spec, and shard {shards} reads no target of other shards, "
