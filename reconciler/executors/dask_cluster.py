@@ -74,7 +74,7 @@ class DaskCluster:
             raise UsageError(
                 f"target {local[0]} has a sandbox, which is a file of this machine; use --executor threads or processes"
             )
-        # Its messages about connections would be mixed with the report; what matters of them is said below.
+        # Its messages about connections would be mixed with the report; what matters of them is reported below.
         for name in list(logging.root.manager.loggerDict):
             if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -1,6 +1,6 @@
 """Chooses the ids of exported resources, and writes their entries: the fields of the spec, without what has no effect there.
 
-Ids are the same in every export of an account, whatever the order of AWS's lists. A resource that the stack manages keeps its id. The others
+Ids are the same in every export of an account, in any order of AWS's lists. A resource that the stack manages keeps its id. The others
 are named by the first of these that no other resource has: the names they have in another tool, their name in AWS, and either of them, or the
 kind, with the last part of the ARN.
 

@@ -398,7 +398,7 @@ def _read(stream: JsonStream) -> Plan:
             head[name], found = [], [_read_target(stream, f"/targets/{index}") for index in stream.items()]
         else:
             head[name] = stream.value()
-            _HEAD.read({"formatVersion": FORMAT_VERSION, **head})  # before anything else is said of another format
+            _HEAD.read({"formatVersion": FORMAT_VERSION, **head})  # before other problems of a file in another format
     stream.end()
     _HEAD.read(head)
     plan: Plan = replace(PLAN.read(head), targets=tuple(target for _, target in found))
