@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from reconciler.aws.client import Answer, IvsGateway
 from reconciler.aws.secret_stores import SecretPublisher, write_sandbox_store
@@ -30,22 +28,11 @@ HERE = Target("here", "us-west-2", sandbox="not used", paced=False)
 VALUE = "sk_us-west-2_canary_Canary0123456789"
 
 
-@pytest.fixture(scope="module")
-def stores() -> Iterator[str]:
-    """Give the URL of a stand-in for Secrets Manager and Systems Manager."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def redirected(stores: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", stores)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", stores)
-    return stores
+def redirected(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", moto)
+    return moto
 
 
 class One:

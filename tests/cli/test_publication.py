@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
@@ -32,16 +30,6 @@ OUTPUTS: list[dict[str, Any]] = [
     {"file": {"path": "out/{target}.env", "format": "env"}, "only": ["recording-configuration/*"]},
     {"job": {"dotenv": "job.env"}, "values": ["playbackUrl"]},
 ]
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 class Account:

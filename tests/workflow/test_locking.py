@@ -19,7 +19,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from reconciler.apply import ActionFinished, Event
 from reconciler.aws.lock import S3LockBackend
@@ -77,23 +76,15 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """Give the URL of a stand-in for S3 with the bucket ``locks``."""
-    import logging
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
+def s3(moto: str) -> str:
+    """Return the URL of a stand-in for S3 with the bucket ``locks``."""
     client = boto3.client(
-        "s3", endpoint_url=url, region_name="us-west-2", aws_access_key_id="any", aws_secret_access_key="any"
+        "s3", endpoint_url=moto, region_name="us-west-2", aws_access_key_id="any", aws_secret_access_key="any"
     )
     # The stand-in's state outlives its server, and one process may start it twice.
     with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
         client.create_bucket(Bucket="locks", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    yield url
-    server.stop()
+    return moto
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -6,14 +6,12 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from reconciler.drift.changes import NOTHING, KnownFindings
 from reconciler.drift.report import DriftStatus
@@ -199,21 +197,10 @@ def test_a_file_that_is_something_else_is_refused_and_left_as_it_is(tmp_path: Pa
     assert path.read_text(encoding="utf-8") == content
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def clients(aws: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def clients(moto: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name, value in {
-        "AWS_ENDPOINT_URL": aws,
+        "AWS_ENDPOINT_URL": moto,
         "AWS_ACCESS_KEY_ID": "AKIATEST",
         "AWS_SECRET_ACCESS_KEY": "any",
     }.items():

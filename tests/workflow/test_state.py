@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.target import S3State
@@ -33,20 +30,10 @@ ONE: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}}}
 NEW: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}, "three": {}}}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
 @pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give a client of the stand-in for S3, which the program finds too; it has one bucket."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     client = boto3.client("s3", region_name=REGION)
