@@ -3,7 +3,8 @@
 One thread owns all state and calls ``step``. Fetches and reconciliations run in executors, and their results come back
 through an inbox, so that nothing here waits for git or AWS, and a target that hangs delays no other.
 After a success, a target is due after its interval, with jitter. After a failure it is due soon, then later each time, up
-to the interval or an hour, whichever is longer. A new commit, or a request, makes it due at once.
+to the interval or an hour, whichever is longer; soon as well while another run is changing it.
+A new commit, or a request, makes it due at once.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ def state_after(state: TargetState, run: Run, schedule: Schedule, now: float, dr
         due = now + retry_delay(failures, max(MAX_RETRY_SECONDS, interval), draw)
         return replace(state, due=min(due, opens_at or due), failures=failures)
     due = now + interval * (1 + schedule.jitter * (2 * draw - 1))
+    if run.postponed:
+        due = min(due, now + retry_delay(1, interval, draw))
     return replace(state, due=min(due, opens_at or due), failures=0, last_success=now)
 
 

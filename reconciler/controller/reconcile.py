@@ -149,7 +149,7 @@ def _reconcile(
         try:
             result, unpublished = _apply(revision, run, survey, due, deps)
         except PlanRefused as error:
-            return replace(run, status=RunStatus.REFUSED, message=str(error))
+            return replace(run, status=RunStatus.REFUSED, message=str(error), postponed=True)
         except ReconcilerError as error:
             # The findings are valid. The next reconciliation finds what was applied.
             return replace(run, status=RunStatus.FAILED, message=str(error))

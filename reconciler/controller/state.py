@@ -161,7 +161,7 @@ class RunStatus(StrEnum):
     BLOCKED = "blocked"
     """All actions are blocked, such as by a live channel."""
     REFUSED = "refused"
-    """By a guardrail or a lock: someone has to decide."""
+    """By a guardrail, and someone has to decide; or because another run has the lock."""
     INCOMPLETE = "incomplete"
     """The apply partially failed, or was interrupted."""
     BAD_SPEC = "bad-spec"
@@ -204,6 +204,8 @@ class Run:
     result: ApplyResult | None = None
     report: DriftReport | None = None
     inventory: Inventory | None = None
+    postponed: bool = False
+    """Another run was changing the target: it is reconciled again soon."""
 
     @property
     def drifted(self) -> int:

@@ -26,6 +26,8 @@ from reconciler.sandbox import Sandbox
 
 ACCOUNT = "123456789012"
 REGION = "us-west-2"
+BUCKET = "acme-ops"
+"""The bucket of the fixture ``s3``."""
 
 
 @dataclass(frozen=True)

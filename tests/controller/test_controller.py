@@ -464,8 +464,10 @@ def test_a_held_lock_postpones_the_apply_and_a_file_lock_is_in_the_state_folder(
         with lock_targets((Target("dev", "us-west-2", lock=FileLock(str(path))),), "apply"):
             world.settle()
             assert world.last().status is RunStatus.REFUSED
+            assert "it is tried again or, if that run has ended, release it" in world.last().message
+            world.pass_time(60)
             assert "CreateChannel" not in world.operations()
-        world.pass_time(700)
+        world.pass_time(30)
         assert (world.last().status, world.last().managed) == (RunStatus.APPLIED, 2)
 
 

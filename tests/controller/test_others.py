@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 from typing import Any
-
-import boto3
-import pytest
 
 from reconciler.controller import pages
 from reconciler.controller.controller import Schedule
 from reconciler.controller.others import OtherTarget
 from reconciler.controller.state import Mode, RunStatus
-from tests.cli.support import REGION
+from reconciler.sandbox import Sandbox
+from tests.cli.support import ACCOUNT, BUCKET, REGION, client
+from tests.controller.process import Running, running, until
+from tests.controller.repos import Repo
 from tests.controller.world import World
 
-BUCKET = "acme-controllers"
 STATE = {"s3": {"bucket": BUCKET}}
-
-
-@pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    client = boto3.client("s3", region_name=REGION)
-    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    return client
 
 
 def others_on(world: World) -> str:
@@ -106,3 +96,98 @@ def test_a_report_is_read_as_it_was_written_and_nothing_else() -> None:
     half = OtherTarget.from_json(json.dumps({**content, "message": "\ud800"}))
     assert half is not None
     assert half.message.encode() == b"?"  # a page of it can be encoded
+
+
+CONTROL = {"IVS_RECONCILER_CONTROL_TOKEN": "control-token"}
+CHANNELS = [f"c{number:02}" for number in range(12)]
+
+
+def shared_target(folder: Path, sandbox: Sandbox, prefix: str) -> Repo:
+    """A repository whose only target has its lock and its state in S3."""
+    repo = Repo(folder / "repo")
+    target = {
+        "region": REGION,
+        "accountId": ACCOUNT,
+        "endpointUrl": sandbox.endpoint_url,
+        "lock": {"s3": {"bucket": BUCKET, "key": f"{prefix}dev.lock"}},
+    }
+    project = {"stack": "acme-live", "state": {"s3": {"bucket": BUCKET, "prefix": prefix}}, "targets": {"dev": target}}
+    repo.commit({"ivs-reconciler.yaml": project, "specs/live.yaml": {"channels": {name: {} for name in CHANNELS}}})
+    return repo
+
+
+def ends_in_sync(controller: Running) -> None:
+    """Reconcile now, and again until nothing is due."""
+
+    def is_in_sync() -> bool:
+        seen = len(controller.lines("reconciled"))
+        controller.ask("/reconcile?target=dev", "POST", Authorization="Bearer control-token")
+        until(lambda: len(controller.lines("reconciled")) > seen)
+        return bool(controller.lines("reconciled")[-1]["status"] == "in-sync")
+
+    until(is_in_sync)
+    assert "in sync" in controller.ask("/targets/dev")[1]
+
+
+def check_account(sandbox: Sandbox, s3: Any, repo: Repo, prefix: str) -> None:
+    """Everything exists once, and what the controllers share says so."""
+    names = [each["name"] for each in client(sandbox.endpoint_url).list_channels(maxResults=100)["channels"]]
+    assert sorted(names) == CHANNELS
+    assert len(sandbox.control.calls(operation="CreateChannel", limit=1_000)) == len(CHANNELS)
+    shared = {
+        name: json.loads(s3.get_object(Bucket=BUCKET, Key=f"{prefix}acme-live/dev/{name}.json")["Body"].read())
+        for name in ("applied", "reconciled")
+    }
+    assert shared["applied"]["addresses"] == [f"channel/{name}" for name in CHANNELS]
+    assert shared["applied"]["commit"] == repo.head
+    told = shared["reconciled"]
+    assert (told["status"], told["managed"], told["drifted"], told["pending"]) == ("in-sync", len(CHANNELS), 0, 0)
+
+
+def test_of_two_controllers_at_one_target_one_applies_and_the_other_names_it(tmp_path: Path, s3: Any) -> None:
+    prefix = "held/"
+    with Sandbox() as sandbox:
+        repo = shared_target(tmp_path, sandbox, prefix)
+        words = ("--repo", str(repo.folder), "--mode", "apply", "--interval", "1h")
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+        sandbox.control.add_fault("delay", operation="CreateChannel", seconds=10, times=None)
+        with running(tmp_path / "first", *words, env=CONTROL) as first:
+            until(lambda: "Contents" in s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}dev.lock"))
+            first.process.send_signal(signal.SIGSTOP)  # it holds the lock for as long as its lease
+            assert not first.lines("reconciled")
+            sandbox.control.clear_faults()
+            with running(tmp_path / "second", *words, env=CONTROL) as second:
+                until(lambda: bool(second.lines("reconciled")))
+                (line,) = second.lines("reconciled")
+                assert line["status"] == "refused"
+                assert f"s3://{BUCKET}/{prefix}dev.lock is held by" in line["message"]
+                assert line["next_in"] <= 30, "it does not wait for its interval"
+                assert "is held by" in second.ask("/targets/dev")[1]
+                first.process.send_signal(signal.SIGCONT)
+                until(lambda: bool(first.lines("reconciled")))
+                assert first.lines("reconciled")[0]["status"] == "applied"
+                for controller in (second, first):
+                    ends_in_sync(controller)
+                assert not any(line["done"] for line in second.lines("reconciled"))
+        check_account(sandbox, s3, repo, prefix)
+
+
+def test_two_controllers_that_begin_together_double_nothing(tmp_path: Path, s3: Any) -> None:
+    prefix = "together/"
+    with Sandbox() as sandbox:
+        repo = shared_target(tmp_path, sandbox, prefix)
+        words = ("--repo", str(repo.folder), "--mode", "apply", "--interval", "1h")
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+        with (
+            running(tmp_path / "first", *words, env=CONTROL) as first,
+            running(tmp_path / "second", *words, env=CONTROL) as second,
+        ):
+            for controller in (first, second):
+                until(lambda controller=controller: bool(controller.lines("reconciled")))  # type: ignore[misc]
+            for controller in (first, second):
+                ends_in_sync(controller)
+            found = [line["done"] for each in (first, second) for line in each.lines("reconciled")]
+            assert sum(found) == len(CHANNELS)
+        check_account(sandbox, s3, repo, prefix)

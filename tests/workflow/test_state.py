@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 
@@ -23,23 +21,10 @@ from reconciler.sandbox import Sandbox
 from reconciler.workflow.history import record_apply, recorded_addresses
 from reconciler.workflow.records import BucketUnusable, S3Records, safe_name
 from tests.builders import desired, live, of, wanted
-from tests.cli.support import ACCOUNT, REGION, arn_of, client, outside, rewrite, run, stack
+from tests.cli.support import ACCOUNT, BUCKET, REGION, arn_of, client, outside, rewrite, run, stack
 
-BUCKET = "acme-ops"
 ONE: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}}}
 NEW: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}, "three": {}}}
-
-
-@pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give a client of the stand-in for S3, which the program finds too; it has one bucket."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    client = boto3.client("s3", region_name=REGION)
-    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
-        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    return client
 
 
 @pytest.fixture
