@@ -31,6 +31,9 @@ from reconciler.plan.plan import Action, ApplyResult, Outcome, Result, Step, Ste
 _CALLS_PER_OPERATION = 3
 """Calls of one operation in flight at once: enough to hide latency at the published rates."""
 
+_SUBMITTED = 4 * _CALLS_PER_OPERATION
+"""Steps of one operation that its threads have or will take next. The others wait as they are: submitted, each would need a kilobyte."""
+
 _NOT_RUN = frozenset({Result.SKIPPED, Result.BLOCKED})
 _LOG = logs.get("apply")
 
@@ -100,6 +103,15 @@ def execute(  # noqa: PLR0913 - clocks and calls are arguments, so that tests ne
     return result
 
 
+class _Operation:
+    """The threads of one operation, and the steps that wait for one, in the order in which they became ready."""
+
+    def __init__(self, name: str) -> None:
+        self.threads = ThreadPoolExecutor(_CALLS_PER_OPERATION, thread_name_prefix=f"apply-{name}")
+        self.ready: deque[Step] = deque()
+        self.submitted = 0
+
+
 class _Execution:
     """One apply of one target."""
 
@@ -118,7 +130,7 @@ class _Execution:
         self._context = context
         self._inbox = inbox
         self._on_event = on_event
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._operations: dict[str, _Operation] = {}
         self._deferred: list[DeferredCheck] = []
         self._in_flight = 0
         self._live_waits = LiveWaits(context, inbox.put)
@@ -133,7 +145,11 @@ class _Execution:
                 self._resume_waiting(message)
             elif isinstance(message, Future):
                 self._in_flight -= 1
-                self._take_result(message.result())
+                result = message.result()
+                operation = self._operations[result.outcome.operation]
+                operation.submitted -= 1
+                self._submit(operation)
+                self._take_result(result)
             else:
                 self._on_event(message)
         self._apply_changes(self.graph.skip_cycles())
@@ -143,8 +159,8 @@ class _Execution:
     def close(self) -> None:
         """Start no more calls; those in flight finish."""
         self._live_waits.close()
-        for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+        for operation in self._operations.values():
+            operation.threads.shutdown(wait=False, cancel_futures=True)
 
     def _take_result(self, result: StepResult) -> None:
         self.calls += result.outcome.calls
@@ -176,22 +192,29 @@ class _Execution:
         for finished in changes.finished:
             self._on_event(ActionFinished(finished))
         for step in changes.ready:
-            self._start(step, self.graph.action_of(step.id).address)
+            self._start(step)
 
-    def _start(self, step: Step, address: Address) -> None:
+    def _start(self, step: Step) -> None:
         if step.until is not None and step.until.absent:
             self._wait_until_offline(step.id, step.until.equals)
             return
-        pool = self._pools.get(step.operation)
-        if pool is None:
-            pool = ThreadPoolExecutor(_CALLS_PER_OPERATION, thread_name_prefix=f"apply-{step.operation}")
-            self._pools[step.operation] = pool
+        operation = self._operations.get(step.operation)
+        if operation is None:
+            operation = self._operations[step.operation] = _Operation(step.operation)
         self._in_flight += 1
-        try:
-            started = pool.submit(run_step, step, address, self._context)
-        except RuntimeError as error:  # the system allows no more threads
-            raise AwsError(f"{error}; raise ulimit -u, or lower --targets-at-once", code="TooManyThreads") from None
-        started.add_done_callback(self._inbox.put)
+        operation.ready.append(step)
+        self._submit(operation)
+
+    def _submit(self, operation: _Operation) -> None:
+        """Submit the ready steps of an operation, as many as its threads take next."""
+        while operation.ready and operation.submitted < _SUBMITTED:
+            step = operation.ready.popleft()
+            operation.submitted += 1
+            try:
+                started = operation.threads.submit(run_step, step, self.graph.action_of(step.id).address, self._context)
+            except RuntimeError as error:  # the system allows no more threads
+                raise AwsError(f"{error}; raise ulimit -u, or lower --targets-at-once", code="TooManyThreads") from None
+            started.add_done_callback(self._inbox.put)
 
     def _wait_until_offline(self, step_id: str, channel_arn: str, *, again: bool = False) -> None:
         """Let a step wait until its channel is not live; with ``again``, send its call again then."""
@@ -213,7 +236,7 @@ class _Execution:
                 # Before the steps start that change the channel.
                 self._context.ended_streams.add(waiting.channel_arn)
                 if waiting.again:
-                    self._start(waiting.step, waiting.address)
+                    self._start(waiting.step)
                     continue
             self.interrupted = self.interrupted or outcome.result is Result.SKIPPED
             self._apply_changes(self.graph.settle(outcome, {}))

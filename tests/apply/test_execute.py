@@ -324,6 +324,25 @@ def test_an_error_in_a_listener_ends_the_run_and_starts_no_more() -> None:
     assert len(calls.called) <= seen + 3
 
 
+def test_steps_wait_in_the_plans_order_and_not_in_the_threads_of_their_operation() -> None:
+    names = [f"{number:03}" for number in range(200)]
+    calls, listening, seen = Service(), threading.Event(), [0]
+
+    def on_event(_event: Event) -> None:
+        if not listening.is_set():  # until then nothing is finished, so no more steps are submitted
+            real_time.sleep(0.1)
+            seen[0] = len(calls.called)
+            listening.set()
+
+    applied = apply(
+        calls, *(action(f"channel/{name}", step(f"channel/{name}#1", arn=name)) for name in names), on_event=on_event
+    )
+    assert seen[0] <= 12
+    started = [event.address.id for event in applied.events if isinstance(event, StepStarted)]
+    assert len(started) == 200
+    assert all(started.index(name) > place - 12 for place, name in enumerate(names))
+
+
 def test_a_fault_of_this_program_in_a_worker_is_raised_and_does_not_hang() -> None:
     with pytest.raises(ZeroDivisionError):
         apply(
