@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from reconciler.cli.executors import add_executor, executor_of
 from reconciler.cli.options import (
     Context,
     Subparsers,
@@ -24,6 +23,7 @@ from reconciler.cli.options import (
     spec_of,
     specs_elsewhere,
 )
+from reconciler.cli.plan import add_executor, executor_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

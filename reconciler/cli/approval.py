@@ -19,7 +19,7 @@ from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.cli.progress import Screen
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
 from reconciler.executors.fleet import ApplyElsewhere
-from reconciler.git.applied import commit_to_record
+from reconciler.git.committed import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.observed import TargetOutputs
 from reconciler.model.target import Project, Target

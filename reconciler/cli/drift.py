@@ -7,7 +7,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.executors import add_executor, executor_of
 from reconciler.cli.options import (
     Subparsers,
     add_at_once,
@@ -19,6 +18,7 @@ from reconciler.cli.options import (
     project_of,
     specs_elsewhere,
 )
+from reconciler.cli.plan import add_executor, executor_of
 from reconciler.errors import ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
     from reconciler.executors.fleet import DriftDetection, DriftFound, fleet_of, tasks_of
-    from reconciler.git.applied import addresses_applied
+    from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
     from reconciler.workflow.metrics_file import RunMetrics
@@ -351,7 +351,7 @@ def _show(
     view = args.format
     facts = {SHARD: shards_words(shards)} if shards else {}
     if view == "json":
-        from reconciler.drift.codec import drift_json
+        from reconciler.drift.report import drift_json
         from reconciler.terminal import display_json
 
         content = drift_json(stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude), shards=shards)

@@ -1,4 +1,7 @@
-"""The entry point: builds the argument parser, runs one verb, and turns every expected error into a message and an exit code."""
+"""The entry point: builds the argument parser, runs one verb, and turns every expected error into a message and an exit code.
+
+Also ``completion``: the script that it prints runs this program at each request, so that it completes what the project at hand has: targets and addresses.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,31 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from types import ModuleType
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from reconciler import __version__
 from reconciler.cli import (
     adopt,
     apply,
     comment,
-    completion,
-    diff,
     drift,
     export,
-    forget,
-    iam_policy,
     init,
-    outputs,
     plan,
     rotate,
     run,
     sandbox,
     schema,
     show,
-    status,
     unlock,
     validate,
 )
-from reconciler.cli.options import Parser, context_of, global_options, silence
+from reconciler.cli.options import Parser, Subparsers, context_of, global_options, silence
 from reconciler.errors import ExitCode, ReconcilerError, Terminated, stopped_by
+
+if TYPE_CHECKING:
+    from reconciler.model.address import Address
 
 _EPILOG = """\
 exit codes:
@@ -49,12 +48,99 @@ exit codes:
 """
 
 
-VERBS: Mapping[str, tuple[ModuleType, ...]] = {
-    "start": (init, validate, sandbox, schema),
-    "plan and apply": (plan, apply, show, status, outputs),
-    "existing resources": (export, adopt, forget),
-    "drift and review": (drift, diff, comment),
-    "operate": (run, rotate, unlock, iam_policy, completion),
+SHELLS = ("bash", "zsh", "fish")
+_ADDRESSES = frozenset({"ADDRESS", "ADDRESS ARN", "GLOB"})
+_FILES, _FOLDERS = frozenset({"FILE", "PATH", "PLANFILE"}), frozenset({"DIR"})
+
+
+def add_completion(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "completion",
+        parents=[common],
+        help="print the completion script of a shell",
+        description="Print the script that completes commands, options, targets and addresses in a shell. Load it at the start of the shell: "
+        "bash: source <(ivs-reconciler completion bash); zsh, after compinit: source <(ivs-reconciler completion zsh); "
+        "fish: ivs-reconciler completion fish | source",
+    )
+    parser.add_argument("shell", choices=SHELLS, metavar="{" + ",".join(SHELLS) + "}", help="the shell")
+    parser.set_defaults(run=run_completion)
+
+
+def run_completion(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from argcomplete.shell_integration import shellcode
+
+    sys.stdout.write(shellcode(["ivs-reconciler"], shell=args.shell).strip("\n") + "\n")
+    return ExitCode.OK
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the completion script that asks through the environment, and end the process."""
+    import argcomplete
+
+    Parser.helps_bare_calls = False
+    for action in _actions(parser):
+        name = str(action.metavar or "")
+        if action.dest == "target":
+            action.completer = _targets  # type: ignore[attr-defined]
+        elif name in _ADDRESSES:
+            action.completer = _addresses_for(action.dest)  # type: ignore[attr-defined]
+        elif name in _FILES:
+            action.completer = argcomplete.FilesCompleter()  # type: ignore[attr-defined]
+        elif name in _FOLDERS:
+            action.completer = argcomplete.DirectoriesCompleter()  # type: ignore[attr-defined]
+    nothing = argcomplete.completers.SuppressCompleter()
+    argcomplete.autocomplete(parser, always_complete_options=False, default_completer=nothing)
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the options and operands of a parser and of all its verbs."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public list of them
+        yield action
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - nor a public name for this
+            for verb in action.choices.values():
+                yield from _actions(verb)
+
+
+def _targets(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+    from reconciler.spec.project import load_project
+
+    context = context_of(parsed_args)
+    return list(load_project(context.directory, context.config, allowed_paths=None).targets)
+
+
+def _addresses_for(option: str) -> Any:
+    from reconciler.model.address import KindName
+
+    only = {"stop_live": (KindName.CHANNEL,)}.get(option, tuple(KindName))
+
+    def completer(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+        if parsed_args.command == "forget":
+            return []  # of addresses that the spec does not have
+        kinds = (KindName.CHANNEL, KindName.STREAM_KEY) if parsed_args.command == "rotate" else only
+        return sorted(str(address) for address in _known(parsed_args) if address.kind in kinds)
+
+    return completer
+
+
+def _known(parsed_args: argparse.Namespace) -> set[Address]:
+    """Return the addresses of the spec, of the selected targets. A spec with problems has none: nothing is printed while completing."""
+    from reconciler.spec.desired import load_desired_states
+    from reconciler.spec.project import load_project
+
+    context = context_of(parsed_args)
+    project = load_project(context.directory, context.config, allowed_paths=None)
+    targets = tuple(one for name, one in project.targets.items() if not context.targets or name in context.targets)
+    return {address for state in load_desired_states(project, targets).values() for address in state.resources}
+
+
+VERBS: Mapping[str, tuple[Callable[[Subparsers, argparse.ArgumentParser], None], ...]] = {
+    "start": (init.add_parser, validate.add_parser, sandbox.add_parser, schema.add_parser),
+    "plan and apply": (plan.add_parser, apply.add_parser, show.add_parser, show.add_status, show.add_outputs),
+    "existing resources": (export.add_parser, adopt.add_parser, adopt.add_forget),
+    "drift and review": (drift.add_parser, show.add_diff, comment.add_parser),
+    "operate": (run.add_parser, rotate.add_parser, unlock.add_parser, schema.add_iam_policy, add_completion),
 }
 """The verbs by the heading that ``--help`` lists them under, in the order in which they are met."""
 
@@ -75,7 +161,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
     for heading, verbs in VERBS.items():
         subparsers.heading = heading
         for verb in verbs:
-            verb.add_parser(subparsers, common)
+            verb(subparsers, common)
     return parser
 
 
@@ -117,7 +203,7 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         bypass_proxies_for_loopback(os.environ)
     words = sys.argv[1:] if argv is None else argv
     if "_ARGCOMPLETE" in os.environ:
-        completion.complete(build_parser())
+        complete(build_parser())
     args = build_parser(asked=words).parse_args(words)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.
     gc.set_threshold(200_000, 20, 20)

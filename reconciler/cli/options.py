@@ -346,7 +346,7 @@ def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, Desir
     """
     from pathlib import Path
 
-    from reconciler.git.work_tree import missing_files
+    from reconciler.git.clone import missing_files
     from reconciler.spec.desired import load_desired_states
 
     return load_desired_states(project, targets, missing_files(Path(project.root)))

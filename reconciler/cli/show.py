@@ -1,11 +1,32 @@
-"""``show``: shows saved plans in any format, those of several shards as one; needs no spec and no account."""
+"""Verbs that show and change nothing: ``show`` (saved plans), ``diff`` (the spec of two git revisions), ``status`` and ``outputs`` (live resources)."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, add_format, context_of
-from reconciler.errors import ExitCode
+from reconciler.cli.options import (
+    Subparsers,
+    add_format,
+    add_scope,
+    add_shard,
+    begin,
+    context_of,
+    plan_options_of,
+    project_of,
+    spec_of,
+)
+from reconciler.errors import ExitCode, UsageError, os_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from reconciler.errors import AwsError
+    from reconciler.model.observed import Overview, TargetOutputs
+    from reconciler.model.target import Target
+    from reconciler.report.text import Paint
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -34,3 +55,176 @@ def run(args: argparse.Namespace) -> int:
     show_plan(plan, args.format, context)
     changes = any(target.actions for target in plan.targets)
     return ExitCode.DIFFERENT if args.detailed_exitcode and changes else ExitCode.OK
+
+
+def add_diff(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "diff",
+        parents=[common],
+        help="compare the spec of two git revisions; needs no credentials",
+        description="Compare the desired state of two git revisions, shown as a plan. AWS is not called, nothing is checked out, and no code of a revision is run.",
+        epilog="BASE..HEAD compares the two; BASE...HEAD starts at their merge base, as a pull request does; BASE alone is compared with the working tree.",
+    )
+    parser.add_argument("revisions", metavar="BASE..HEAD", help="two commits, branches or tags; an empty side is HEAD")
+    parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are differences")
+    add_format(parser, "text", "json", "markdown", "html")
+    add_scope(parser, adopt=False)
+    parser.set_defaults(run=run_diff)
+
+
+def run_diff(args: argparse.Namespace) -> int:
+    """Run the verb and return the exit code: 0, or 2 with ``--detailed-exitcode`` and differences."""
+    from reconciler.cli.plan import show_plan, warn
+    from reconciler.git.compare import compare_revisions
+
+    context = context_of(args)
+    plan, warnings = compare_revisions(
+        context.directory, context.config, args.revisions, context.targets, plan_options_of(args)
+    )
+    show_plan(plan, args.format, context)
+    warn(warnings)
+    different = any(target.actions or target.orphans for target in plan.targets)
+    return ExitCode.DIFFERENT if args.detailed_exitcode and different else ExitCode.OK
+
+
+def add_status(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "status",
+        parents=[common],
+        help="show managed resources, live channels and quotas; read-only",
+        description="Show the number of resources by kind, live channels with their viewers, and used quotas. "
+        "Does not compare with the spec: use plan or drift.",
+    )
+    add_format(parser, "text", "json")
+    add_shard(parser)
+    parser.set_defaults(run=run_status)
+
+
+def run_status(args: argparse.Namespace) -> int:
+    """Run the verb and return the exit code: 0, or 1 if a target could not be read."""
+    context = begin(args)
+    project, targets = project_of(context)
+    found, failure = _read(project.stack, targets)
+    if failure is not None and not found:
+        raise failure
+    if args.format == "json":
+        from reconciler.report.status import status_json
+        from reconciler.terminal import display_json
+
+        sys.stdout.write(display_json(status_json(project.stack, found), indent=2) + "\n")
+    else:
+        from reconciler.report.status import render_status
+        from reconciler.terminal import width_of, write_fitted
+
+        paint, width = context.paint(sys.stdout), width_of(sys.stdout)
+        shown = [render_status(overview, project.stack, paint=paint, width=width) for overview in found]
+        if context.shard:
+            from reconciler.report.words import shards_line
+
+            shown.insert(0, shards_line(context.shard, len(targets)) + "\n")
+        write_fitted("\n".join(shown), sys.stdout)
+    if failure is not None:
+        sys.stdout.flush()
+        raise failure
+    return ExitCode.OK
+
+
+def _read(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Overview, ...], AwsError | None]:
+    """Return the overviews that could be read, and the failures as one error with a line for each target."""
+    from reconciler.aws.connection import connect
+    from reconciler.aws.overview import read_overview
+    from reconciler.errors import AwsError
+    from reconciler.workflow.survey import combine_failures, map_targets
+
+    def read(target: Target) -> Overview:
+        with connect(target) as connection:
+            return read_overview(
+                connection.gateway,
+                connection.quotas,
+                stack,
+                name=target.name,
+                account_id=connection.account_id,
+                region=connection.region,
+            )
+
+    found = map_targets(targets, read)
+    return tuple(one for one in found if not isinstance(one, AwsError)), combine_failures(targets, found)
+
+
+def add_outputs(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "outputs",
+        parents=[common],
+        help="print ARNs, playback and ingest URLs, buckets for other systems; read-only",
+        description="Print what other systems need to know of the resources of the spec: ARN, name, playback URL, ingest endpoint and URLs, "
+        "bucket, fingerprint, and where the value of a stream key is kept. Prints no secret. "
+        "Exit code 5: a resource of the spec does not exist, and nothing is printed.",
+    )
+    parser.add_argument(
+        "addresses", metavar="ADDRESS", nargs="*", help="only these addresses; globs such as 'channel/*' (default: all)"
+    )
+    add_format(parser, "text", "json", "env")
+    parser.add_argument("--out", metavar="FILE", help="write FILE instead, if its content would change")
+    parser.add_argument("--partial", action="store_true", help="leave out what does not exist, and exit with 0")
+    parser.set_defaults(run=run_outputs)
+
+
+def run_outputs(args: argparse.Namespace) -> int:
+    """Run the verb and return the exit code: 0, or 5 if a resource of the spec does not exist."""
+    from reconciler.plan.plan import PlanOptions
+    from reconciler.plan.selection import unmatched_globs
+    from reconciler.report.text import plain
+    from reconciler.terminal import fitted
+    from reconciler.workflow.outputs import outputs_of
+    from reconciler.workflow.progress import reading
+    from reconciler.workflow.survey import survey_targets
+
+    context = begin(args)
+    project, targets, desired = spec_of(context)
+    known = {address for state in desired.values() for address in state.resources}
+    if unmatched := unmatched_globs(args.addresses, (), known, "no address in the spec"):
+        raise UsageError("\n".join(line.removeprefix("--only ") for line in unmatched))
+    with (
+        reading(sys.stderr, len(targets)) as progress,
+        survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys,
+    ):
+        found = [outputs_of(survey, args.addresses) for survey in surveys]
+    missing = [f"{target.name}: {address} does not exist" for target in found for address in target.missing]
+    if missing and not args.partial:
+        missing.append("Run apply first, or use --partial to leave these out")
+    elif args.out:
+        _write(context.directory / args.out, _rendered(found, project.stack, args.format, plain))
+    else:
+        text = _rendered(found, project.stack, args.format, context.paint(sys.stdout))
+        sys.stdout.write(fitted(text, sys.stdout) if args.format == "text" else text)
+        sys.stdout.flush()
+    sys.stderr.write(fitted("".join(f"{line}\n" for line in missing), sys.stderr))
+    return ExitCode.PENDING if missing and not args.partial else ExitCode.OK
+
+
+def _rendered(found: Sequence[TargetOutputs], stack: str, view: str, paint: Paint) -> str:
+    from reconciler.report.outputs import outputs_env, outputs_json, outputs_text
+    from reconciler.terminal import display_json
+
+    match view:
+        case "json":
+            return display_json(outputs_json(stack, found), indent=2) + "\n"
+        case "env":
+            return outputs_env(found)
+        case _:
+            return outputs_text(found, stack, paint=paint)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole, and only if its content differs. Raises ``UsageError`` if it cannot be written."""
+    from reconciler.workflow.outputs import write_if_different
+
+    try:
+        write_if_different(path, text)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot write the outputs ({os_reason(error)}); choose a file in a writable folder"
+        ) from None

@@ -24,17 +24,19 @@ from typing import Any
 from reconciler import logs
 from reconciler.controller.config import Window
 from reconciler.controller.follow import FetchResult, Follower, internal_error, repository_after
-from reconciler.controller.others import INTERVAL_SECONDS, Others, read_others
 from reconciler.controller.reconcile import Dependencies, Granted, reconcile_target
 from reconciler.controller.state import (
     APPLYING,
     FAILURES,
+    INTERVAL_SECONDS,
     Mode,
+    Others,
     Place,
     RepositoryState,
     Run,
     RunStatus,
     TargetState,
+    read_others,
     unaccepted,
 )
 from reconciler.controller.store import Flags, Store, StoreError

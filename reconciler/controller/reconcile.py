@@ -21,8 +21,17 @@ from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
-from reconciler.controller.others import report_run
-from reconciler.controller.state import APPLYING, Inventory, ManagedResource, Mode, Place, Run, RunStatus, accept_hint
+from reconciler.controller.state import (
+    APPLYING,
+    Inventory,
+    ManagedResource,
+    Mode,
+    Place,
+    Run,
+    RunStatus,
+    accept_hint,
+    report_run,
+)
 from reconciler.controller.store import Store, StoreError
 from reconciler.drift.changes import NOTHING, KnownFindings
 from reconciler.drift.report import DriftReport

@@ -17,9 +17,8 @@ from typing import Any
 
 from reconciler.diff import FieldChange
 from reconciler.errors import Problem, SpecError, UsageError
-from reconciler.git.clone import tree_of
+from reconciler.git.clone import missing_files, tree_of
 from reconciler.git.revision import Revision, changed_settings, checked_out, inside_repository, parse_range, settings_of
-from reconciler.git.work_tree import missing_files
 from reconciler.model.address import KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, child_of, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of

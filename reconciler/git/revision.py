@@ -22,16 +22,18 @@ from typing import Any, NamedTuple
 
 from reconciler.errors import SpecError, UsageError, os_reason
 from reconciler.git.clone import (
+    LINK,
+    SUBMODULE,
     commit_of,
     git_output,
     git_refusal,
     head_commit,
     read_only_environment,
     repository_of,
+    through_links,
     top_of,
     tree_of,
 )
-from reconciler.git.work_tree import LINK, SUBMODULE, through_links
 from reconciler.model.target import LIMITS, Guardrails, OnLive, Project
 from reconciler.plan.plan import Base, SettingChange
 from reconciler.spec.files import MAX_FILE_SIZE, Missing

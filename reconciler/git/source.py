@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 from reconciler.errors import Problem, SpecError, os_reason
 from reconciler.files import read_private, replace_file
+from reconciler.git.clone import LINK, SUBMODULE, through_links
 from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, without_credentials
-from reconciler.git.work_tree import LINK, SUBMODULE, through_links
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Project, Target
 from reconciler.spec.desired import load_desired

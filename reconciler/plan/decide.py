@@ -53,8 +53,7 @@ from reconciler.plan.namesakes import explain, explain_renamed, has_same_key, wi
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import Ownership, choose_resources, classify, has_failed
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
-from reconciler.plan.removal import removals
-from reconciler.plan.replacement import held_material, treatments
+from reconciler.plan.removal import held_material, removals, treatments
 from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import plan_steps
 

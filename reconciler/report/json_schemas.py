@@ -1,6 +1,6 @@
 """The published JSON Schemas of the plan file, of ``drift`` and ``outputs --format json``, and of a line of ``apply --format json``.
 
-They come from the tables that read and write: ``plan.codec``, ``drift.codec``, ``outputs``, ``apply.events``. Later versions may add members,
+They come from the tables that read and write: ``plan.codec``, ``drift.report``, ``outputs``, ``apply.events``. Later versions may add members,
 so unknown ones are allowed.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler import json_format as form
 from reconciler.apply.events import APPLY_RESULT, OUTCOME, STEP, STEP_OUTCOME
-from reconciler.drift.codec import REPORT
+from reconciler.drift.report import REPORT
 from reconciler.json_format import COUNT, SECONDS, TEXT, Form, Format, described, object_of
 from reconciler.plan.codec import ADDRESS, DIGEST, FORMAT_VERSION, PLAN
 from reconciler.report.outputs import OUTPUTS

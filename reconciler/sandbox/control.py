@@ -15,21 +15,19 @@ from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
+from reconciler.sandbox import supporting
 from reconciler.sandbox.auth import DEFAULT_ACCOUNT, DEFAULT_REGION, Caller
 from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import PERSISTENT, Fault, Subject
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.sessions import Session
-from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.model import JsonDict, unknown_members
 from reconciler.sandbox.registry import HANDLERS, QUOTAS, kind_of
 from reconciler.sandbox.settings import ControlError, VirtualClock, applied_quota, set_quota
 from reconciler.sandbox.state import events, journal
 from reconciler.sandbox.state.inventory import MAX_OFFSET, Search, describe
 from reconciler.sandbox.state.store import FORMAT
 from reconciler.sandbox.state.world import Lag, Row, World
-from reconciler.sandbox.supporting import calls
-from reconciler.sandbox.supporting import calls as supporting
-from reconciler.sandbox.validation import unknown_members
 from reconciler.sandbox.wire import Request, is_number, json_bytes
 
 _MAX_LIMIT = 1000
@@ -183,7 +181,7 @@ class Control:
         """Put a resource into a CloudFormation stack: it gets the system tags, and DescribeStackResources finds it."""
         with self._writing() as connection:
             world, row = self._resource(connection, arn)
-            tags = calls.join(connection, arn, stack, logical_id, world.now)
+            tags = supporting.join(connection, arn, stack, logical_id, world.now)
             world.replace(row, {**row.document, "tags": {**row.document.get("tags", {}), **tags}})
         return {"arn": arn, "tags": tags}
 
@@ -191,11 +189,11 @@ class Control:
         """Let a resource leave its CloudFormation stack, as with DeletionPolicy Retain; it stays, with or without the system tags (assumption)."""
         with self._writing() as connection:
             world, row = self._resource(connection, arn)
-            if not calls.leave(connection, arn, world.now):
+            if not supporting.leave(connection, arn, world.now):
                 raise ControlError(f"{arn} is in no CloudFormation stack")
             tags = row.document.get("tags", {})
             if self._parts.settings.assume["retained-tags"] == "removed":
-                tags = {key: value for key, value in tags.items() if not key.startswith(calls.PREFIX)}
+                tags = {key: value for key, value in tags.items() if not key.startswith(supporting.PREFIX)}
                 world.replace(row, {**row.document, "tags": tags})
         return {"arn": arn, "tags": {key: value for key, value in tags.items() if key.startswith("aws:")}}
 

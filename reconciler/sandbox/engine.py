@@ -17,7 +17,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.sandbox import validation
+from reconciler.sandbox import model
+from reconciler.sandbox import supporting as supporting
 from reconciler.sandbox.auth import AccessKey, Caller, identifier, key_of, refuse_expired, verify
 from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject, error_of, injected_error, subject_of
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
@@ -27,8 +28,7 @@ from reconciler.sandbox.settings import Assumptions, Clock, ControlError, Settin
 from reconciler.sandbox.state.journal import CallRecord, Journal
 from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.state.world import Lag, World
-from reconciler.sandbox.supporting import calls as supporting
-from reconciler.sandbox.supporting.calls import SupportingCall
+from reconciler.sandbox.supporting import SupportingCall
 from reconciler.sandbox.wire import (
     COMMON_ERRORS,
     FRONT_HEADERS,
@@ -270,13 +270,13 @@ class Engine:
             )
         cleaned = _validated(operation, shapes, input_of(operation, attempt.request), assume)
         if operation.input is not None:
-            attempt.parameters = validation.project(shapes, operation.input, cleaned, masked=True)
+            attempt.parameters = model.project(shapes, operation.input, cleaned, masked=True)
         with parts.store.transaction(write=write) as connection:
             world = World(connection, caller.account, caller.region, parts.clock.now(), parts.lag)
             result = handler(Call(service, operation.name, caller, world, parts.settings, parts.rng), cleaned)
-            body = validation.project(shapes, operation.output, result) if operation.output else None
+            body = model.project(shapes, operation.output, result) if operation.output else None
             if write:
-                logged = validation.project(shapes, operation.output, body, masked=True) if operation.output else None
+                logged = model.project(shapes, operation.output, body, masked=True) if operation.output else None
                 parts.journal.write(connection, self._record(attempt, operation.status, result=logged))
         if not write:
             parts.journal.defer(self._record(attempt, operation.status))
@@ -284,7 +284,7 @@ class Engine:
         if operation.status == 204:
             return Response(204, headers)
         if assume["unset-members"] == "absent":
-            body = validation.without_unset(body or {})
+            body = model.without_unset(body or {})
         return Response(operation.status, (("Content-Type", JSON_TYPE), *headers), json_bytes(body or {}))
 
     def _refuse(self, attempt: _Attempt, error: ApiError, fault: str = "") -> Response:
@@ -365,13 +365,13 @@ def _validated(
     problems: list[str] = []
     blanks = {name: "" for name in SERVICES[operation.service].blanks if document.get(name) == ""}
     checked = {name: value for name, value in document.items() if name not in blanks} if blanks else document
-    cleaned: JsonDict = {**validation.check(shapes, operation.input, checked, problems), **blanks}
+    cleaned: JsonDict = {**model.check(shapes, operation.input, checked, problems), **blanks}
     malformed = bool(problems)
     rule = SERVICES[operation.service].rules.get(operation.name)
     if rule is not None:
         problems += rule(assume, cleaned)
     if malformed:
-        raise ApiError("ValidationException", validation.violation_text(problems))
+        raise ApiError("ValidationException", model.violation_text(problems))
     refuse(problems)
     return cleaned
 

@@ -16,10 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.sandbox.auth import Caller
-from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.model import JsonDict, violation_text
 from reconciler.sandbox.settings import Assumptions, ResourceQuota, Settings, applied_quota
 from reconciler.sandbox.state.world import Row, World, new_salt
-from reconciler.sandbox.validation import violation_text
 from reconciler.sandbox.wire import ApiError
 
 _ALPHANUMERIC = string.ascii_letters + string.digits

@@ -397,7 +397,7 @@ def load_desired_states(
 ) -> dict[str, DesiredState]:
     """Return the desired state of every target. Raises ``SpecError`` with the problems of all targets, each once.
 
-    ``missing`` is what git tracks below the project and the work tree lacks; ``git.work_tree`` finds it.
+    ``missing`` is what git tracks below the project and the work tree lacks; ``git.clone`` finds it.
     """
     states: dict[str, DesiredState] = {}
     problems: dict[Problem, None] = {}

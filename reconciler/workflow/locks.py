@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler import logs
-from reconciler.aws.lock import S3LockBackend
+from reconciler.aws.objects import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError, os_reason
 from reconciler.files import locked, open_private
 from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, format_time, from_json, to_json

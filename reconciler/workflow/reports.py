@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from reconciler.apply.events import read_events
-from reconciler.drift.codec import DRIFT, EVENTS, DriftReports, describe_output, read_drift
-from reconciler.drift.report import DriftReport
+from reconciler.drift.report import DRIFT, EVENTS, DriftReport, DriftReports, describe_output, read_drift
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.files import read_report as read_text
 from reconciler.files import report_parts

@@ -48,7 +48,7 @@ def load_plan(path: Path) -> Plan:
 
 def _other_output(path: Path, piped: str) -> UsageError | None:
     """Return the error for a file that holds another output of this program, with the command that shows it."""
-    from reconciler.drift.codec import DRIFT, EVENTS, describe_output  # noqa: PLC0415 - only a file that is not a plan needs it
+    from reconciler.drift.report import DRIFT, EVENTS, describe_output  # noqa: PLC0415 - only a file that is not a plan needs it
 
     try:
         sort = describe_output(piped or read_report(path))

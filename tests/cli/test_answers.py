@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reconciler.aws.lock import S3LockBackend
 from reconciler.aws.notifications import publish, put_event
+from reconciler.aws.objects import S3LockBackend
 from reconciler.aws.reader import last_streams, list_kind
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK

@@ -25,13 +25,13 @@ from reconciler.aws.connection import connect
 from reconciler.errors import ReconcilerError
 from reconciler.forge.ci import open_forge
 from reconciler.forge.client import Access, RetryBudget
-from reconciler.forge.webhook import post
 from reconciler.git.git import Remote, Secret
 from reconciler.git.source import Source
 from reconciler.model.target import Target
 from reconciler.network import CA_VARIABLES, bypass_proxies_for_loopback
 from reconciler.plan.codec import dumps
 from reconciler.sandbox import Sandbox
+from reconciler.workflow.notifications import post
 from tests.cli.support import REGION, run, stack
 from tests.forge.forge import forge_server
 from tests.forge.runs import github, gitlab

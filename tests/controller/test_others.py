@@ -10,8 +10,7 @@ from typing import Any
 
 from reconciler.controller import pages
 from reconciler.controller.controller import Schedule
-from reconciler.controller.others import OtherTarget
-from reconciler.controller.state import Mode, RunStatus
+from reconciler.controller.state import Mode, OtherTarget, RunStatus
 from reconciler.sandbox import Sandbox
 from tests.cli.support import ACCOUNT, BUCKET, REGION, client
 from tests.controller.process import Running, running, until

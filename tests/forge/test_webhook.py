@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from reconciler.errors import PublishError
-from reconciler.forge.webhook import ATTEMPTS, IDENTITY, SIGNATURE, post
+from reconciler.workflow.notifications import ATTEMPTS, IDENTITY, SIGNATURE, post
 from tests.workflow.hook import hook
 
 BODY = b'{"text": "x"}'

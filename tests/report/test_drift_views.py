@@ -9,8 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
-from reconciler.drift.codec import drift_json, read_drift
-from reconciler.drift.report import AtDefault, AttributedCall, Blame, DriftReport, DriftStatus, Finding, Ignored
+from reconciler.drift.report import (
+    AtDefault,
+    AttributedCall,
+    Blame,
+    DriftReport,
+    DriftStatus,
+    Finding,
+    Ignored,
+    drift_json,
+    read_drift,
+)
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import UnmanagedResource
 from reconciler.report import html, markdown_drift

@@ -9,7 +9,7 @@ from reconciler.diff import FieldChange
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import Ref
 from reconciler.plan.plan import Observed, Step, TargetPlan, Verb
-from reconciler.report import graph, html
+from reconciler.report import html
 
 from .makers import a_big_target, a_plan, a_target, an_action, an_arn, the_small_target
 
@@ -30,7 +30,7 @@ def test_a_reference_in_a_change_is_an_edge_from_what_is_needed() -> None:
         an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))),
         an_action(Verb.CREATE, str(ARCHIVE)),
     )
-    assert graph.edges(target) == ((ARCHIVE, MAIN),)
+    assert html.edges(target) == ((ARCHIVE, MAIN),)
 
 
 def test_an_arn_of_the_live_resource_or_of_a_call_is_an_edge_too() -> None:
@@ -41,7 +41,7 @@ def test_an_arn_of_the_live_resource_or_of_a_call_is_an_edge_too() -> None:
         an_action(Verb.UPDATE, str(MAIN), observed=observed),
         an_action(Verb.UPDATE, "channel/side", steps=(Step("s", "UpdateChannel", {"deep": {"list": (arn,)}}),)),
     )
-    assert graph.edges(target) == ((ARCHIVE, MAIN), (ARCHIVE, Address(KindName.CHANNEL, "side")))
+    assert html.edges(target) == ((ARCHIVE, MAIN), (ARCHIVE, Address(KindName.CHANNEL, "side")))
 
 
 def test_a_stream_key_needs_the_channel_of_its_id() -> None:
@@ -50,12 +50,12 @@ def test_a_stream_key_needs_the_channel_of_its_id() -> None:
         an_action(Verb.CREATE, "stream-key/main"),
         an_action(Verb.CREATE, "stream-key/other"),
     )
-    assert graph.edges(target) == ((MAIN, Address(KindName.STREAM_KEY, "main")),)
+    assert html.edges(target) == ((MAIN, Address(KindName.STREAM_KEY, "main")),)
 
 
 def test_a_resource_that_the_plan_does_not_touch_has_no_edge() -> None:
     assert (
-        graph.edges(
+        html.edges(
             a_target(an_action(Verb.UPDATE, str(MAIN), FieldChange("/recordingConfigurationArn", "", Ref(ARCHIVE))))
         )
         == ()
@@ -68,7 +68,7 @@ def test_a_small_plan_is_drawn_resource_by_resource_without_overlap() -> None:
     places = sorted((int(x), int(y)) for x, y in re.findall(r"translate\((\d+) (\d+)\)", picture))
     assert len(places) == len(target.actions)
     assert all(left != right or below - above >= 34 for (left, above), (right, below) in pairwise(places))
-    assert picture.count('class="tie"') == len(graph.edges(target))
+    assert picture.count('class="tie"') == len(html.edges(target))
 
 
 def test_a_large_plan_is_drawn_as_kinds_with_counts() -> None:

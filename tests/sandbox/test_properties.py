@@ -13,9 +13,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from reconciler.sandbox import Control, ControlError, Sandbox, VirtualClock
 from reconciler.sandbox import model as service_model
+from reconciler.sandbox import supporting as supporting
 from reconciler.sandbox.faults import Fault
 from reconciler.sandbox.http import control as control_http
-from reconciler.sandbox.supporting import calls as supporting
 from reconciler.sandbox.wire import Request, Response
 
 MODEL = service_model.load()

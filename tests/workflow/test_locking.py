@@ -21,7 +21,7 @@ import boto3
 import pytest
 
 from reconciler.apply import ActionFinished, Event
-from reconciler.aws.lock import S3LockBackend
+from reconciler.aws.objects import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError
 from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, from_json, to_json
 from reconciler.plan.plan import Result

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from reconciler.sandbox.control import Control
-from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.model import JsonDict, iso8601
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.settings import ControlError
 from reconciler.sandbox.state.events import event_name
-from reconciler.sandbox.validation import iso8601
 from reconciler.sandbox.wire import Request, Response, parse_position
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.sandbox.ivs import channels, configurations, streams
+from reconciler.sandbox.ivs import resources, streams
 from reconciler.sandbox.ivs.kinds import (
     AD,
     CHANNEL,
@@ -58,17 +58,17 @@ def _tagged(call: Call, arn: str, row: Row | None) -> Row:
 
 
 _HANDLERS: Mapping[str, Handler] = {
-    "BatchGetChannel": channels.batch_getter(CHANNEL),
-    "BatchGetStreamKey": channels.batch_getter(STREAM_KEY),
+    "BatchGetChannel": resources.batch_getter(CHANNEL),
+    "BatchGetStreamKey": resources.batch_getter(STREAM_KEY),
     "BatchStartViewerSessionRevocation": streams.batch_start_viewer_session_revocation,
-    "CreateAdConfiguration": configurations.create_ad_configuration,
-    "CreateChannel": channels.create_channel,
-    "CreateFailoverSlateConfiguration": configurations.create_failover_slate_configuration,
-    "CreatePlaybackRestrictionPolicy": configurations.create_playback_restriction_policy,
-    "CreateRecordingConfiguration": configurations.create_recording_configuration,
-    "CreateStreamKey": channels.create_stream_key,
+    "CreateAdConfiguration": resources.create_ad_configuration,
+    "CreateChannel": resources.create_channel,
+    "CreateFailoverSlateConfiguration": resources.create_failover_slate_configuration,
+    "CreatePlaybackRestrictionPolicy": resources.create_playback_restriction_policy,
+    "CreateRecordingConfiguration": resources.create_recording_configuration,
+    "CreateStreamKey": resources.create_stream_key,
     "DeleteAdConfiguration": deleter(AD),
-    "DeleteChannel": channels.delete_channel,
+    "DeleteChannel": resources.delete_channel,
     "DeleteFailoverSlateConfiguration": deleter(SLATE),
     "DeletePlaybackKeyPair": deleter(KEY_PAIR),
     "DeletePlaybackRestrictionPolicy": deleter(POLICY),
@@ -83,15 +83,15 @@ _HANDLERS: Mapping[str, Handler] = {
     "GetStream": streams.get_stream,
     "GetStreamKey": getter(STREAM_KEY),
     "GetStreamSession": streams.get_stream_session,
-    "ImportPlaybackKeyPair": configurations.import_playback_key_pair,
+    "ImportPlaybackKeyPair": resources.import_playback_key_pair,
     "InsertAdBreak": streams.insert_ad_break,
     "ListAdConfigurations": lister(AD),
-    "ListChannels": channels.list_channels,
+    "ListChannels": resources.list_channels,
     "ListFailoverSlateConfigurations": lister(SLATE),
     "ListPlaybackKeyPairs": lister(KEY_PAIR),
     "ListPlaybackRestrictionPolicies": lister(POLICY),
     "ListRecordingConfigurations": lister(RECORDING),
-    "ListStreamKeys": channels.list_stream_keys,
+    "ListStreamKeys": resources.list_stream_keys,
     "ListStreamSessions": streams.list_stream_sessions,
     "ListStreams": streams.list_streams,
     "ListTagsForResource": list_tags_for_resource,
@@ -100,10 +100,10 @@ _HANDLERS: Mapping[str, Handler] = {
     "StopStream": streams.stop_stream,
     "TagResource": tag_resource,
     "UntagResource": untag_resource,
-    "UpdateAdConfiguration": configurations.update_ad_configuration,
-    "UpdateChannel": channels.update_channel,
-    "UpdateFailoverSlateConfiguration": configurations.update_failover_slate_configuration,
-    "UpdatePlaybackRestrictionPolicy": configurations.update_playback_restriction_policy,
+    "UpdateAdConfiguration": resources.update_ad_configuration,
+    "UpdateChannel": resources.update_channel,
+    "UpdateFailoverSlateConfiguration": resources.update_failover_slate_configuration,
+    "UpdatePlaybackRestrictionPolicy": resources.update_playback_restriction_policy,
 }
 
 IVS = Service(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.sandbox.ivs import sessions
-from reconciler.sandbox.ivs.channels import batch_code
+from reconciler.sandbox.ivs.resources import batch_code
 from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import Call, conflict, new_id, not_found, salt, validation

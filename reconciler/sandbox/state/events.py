@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from itertools import takewhile
 from urllib.parse import urlsplit
 
-from reconciler.sandbox.model import JsonDict
+from reconciler.sandbox.model import JsonDict, iso8601
 from reconciler.sandbox.settings import Clock
 from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.state.world import World
-from reconciler.sandbox.validation import iso8601
 from reconciler.sandbox.wire import Request, Response, parse_position
 
 STATE = "IVS Stream State Change"

@@ -10,10 +10,9 @@ import sqlite3
 from dataclasses import dataclass
 
 from reconciler.sandbox.ivs import sessions
-from reconciler.sandbox.model import JsonDict, ServiceModel
+from reconciler.sandbox.model import JsonDict, ServiceModel, project
 from reconciler.sandbox.service import Kind, settled
 from reconciler.sandbox.state.world import Row, World
-from reconciler.sandbox.validation import project
 
 _COLUMNS = "kind, name, arn, document"
 _MATCHES = (
