@@ -56,7 +56,7 @@ def record_apply(
             except (FileNotFoundError, ValueError):
                 before, token = "", ""
             content = _content(records, stack, plan, live, result, desired, commit)
-            text = json.dumps(content, indent=1) + "\n"
+            text = json.dumps(content) + "\n"
             if text == before or records.write(plan.name, text, token):
                 return ""
     except OSError as error:
