@@ -172,18 +172,18 @@ class Claim:
     """
 
     address: Address
-    tags: dict[str, str]
+    tags: Mapping[str, str]
     changed_at: float
     attempt: str = ""
     own: str | None = None
     uncertain: bool = False
-    deleted: set[str] = field(default_factory=set)
+    deleted: frozenset[str] = frozenset()
     delete_refused: bool = False
-    seen: frozenset[tuple[str, str]] = frozenset()
+    seen: tuple[tuple[str, str], ...] = ()
 
     def record_list(self, resources: Sequence[ListedResource], now: float) -> None:
-        """Record what a list showed."""
-        seen = frozenset((resource.arn, resource.state) for resource in resources)
+        """Record what a list showed, in ARN order."""
+        seen = tuple((resource.arn, resource.state) for resource in resources)
         if seen != self.seen:
             self.seen, self.changed_at = seen, now
         if self.own is None:
@@ -197,7 +197,7 @@ class Claim:
 
     def record_delete(self, arn: str, now: float) -> None:
         """Record that this apply deleted what it had created."""
-        self.deleted.add(arn)
+        self.deleted |= {arn}
         self.own = None
         self.changed_at = now
 

@@ -69,12 +69,11 @@ _CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
 
 @dataclass(frozen=True, slots=True)
 class DeferredCheck:
-    """A created channel that is checked for duplicates at the end of the apply: its claim, its ARN, and how to create it again."""
+    """A created channel that is checked for duplicates at the end of the apply: its claim and its ARN."""
 
     claim: Claim
     arn: str
     attempt: Attempt
-    parameters: Mapping[str, object]
 
 
 def kind_created_by(operation: str) -> Kind | None:
@@ -101,7 +100,7 @@ class Creation:
     ) -> Creation:
         """Return a create that was not sent yet."""
         tags = parameters.get("tags")
-        claim = Claim(attempt.address, dict(tags) if isinstance(tags, Mapping) else {}, attempt.context.clock())
+        claim = Claim(attempt.address, tags if isinstance(tags, Mapping) else {}, attempt.context.clock())
         if kind.name in _KINDS_WITH_ATTEMPT and len(claim.tags) < MAX_TAGS_WITH_ATTEMPT:
             claim.attempt = f"{int(attempt.context.draw() * 16**12):012x}"
         return cls(attempt, kind, parameters, new_resources, claim, {})
@@ -111,7 +110,7 @@ class Creation:
         """The check for duplicates that is left to the end of the apply. Only a stream key refers to a channel, so channels can wait for it."""
         if self.kind.name not in _CHECKED_LAST or not self.claim.own:
             return None
-        return DeferredCheck(self.claim, self.claim.own, self.attempt, self.parameters)
+        return DeferredCheck(self.claim, self.claim.own, self.attempt)
 
     def run(self) -> Mapping[Address, Bound]:
         """Create the resource and return the ARNs that the step returns. Raises ``AwsError`` and ``InterruptedStepError``."""
@@ -243,7 +242,7 @@ class Creation:
             )
         if self.claim.deleted:
             self.attempt.wait(self._jittered(2.0), "another apply deleted the same resource")
-        self.claim.seen = frozenset()
+        self.claim.seen = ()
 
     def _give_up(self, lost: AwsError | None, why: str, candidates: Sequence[ListedResource]) -> None:
         if self.claim.own is not None and not candidates:

@@ -139,7 +139,7 @@ class _Resolver:
 
     def _create_again(self, check: DeferredCheck) -> None:
         attempt = Attempt(check.attempt.step, check.attempt.address, self._context, self._context.clock())
-        creation = Creation.of(attempt, KINDS[check.claim.address.kind], check.parameters, self._new_resources)
+        creation = Creation.of(attempt, KINDS[check.claim.address.kind], attempt.parameters(), self._new_resources)
         creation.claim.deleted |= check.claim.deleted
         try:
             bound = dict(creation.run_again())

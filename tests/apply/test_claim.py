@@ -18,7 +18,9 @@ def seen(*arns: str, **more: object) -> tuple[ListedResource, ...]:
 
 
 def claim(own: str | None = None, *, deleted: tuple[str, ...] = (), refused: bool = False) -> Claim:
-    return Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, own=own, deleted=set(deleted), delete_refused=refused)
+    return Claim(
+        Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, own=own, deleted=frozenset(deleted), delete_refused=refused
+    )
 
 
 @pytest.mark.parametrize("patient", [True, False])
@@ -94,7 +96,9 @@ def numbered(arn: str, attempt: str = NUMBER) -> ListedResource:
 
 
 def unanswered(*, deleted: tuple[str, ...] = ()) -> Claim:
-    return Claim(Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, attempt=NUMBER, uncertain=True, deleted=set(deleted))
+    return Claim(
+        Address(KindName.CHANNEL, "a"), dict(TAGS), 0.0, attempt=NUMBER, uncertain=True, deleted=frozenset(deleted)
+    )
 
 
 def test_a_run_whose_answer_was_lost_knows_its_own_by_its_number() -> None:
