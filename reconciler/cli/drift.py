@@ -211,6 +211,7 @@ def _saved(args: argparse.Namespace, context: Context) -> int:
 def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
     from reconciler.errors import AwsError
+    from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import sanitize, write_fitted
     from reconciler.workflow.accept import Chosen, accept_drift, write_accepted
@@ -226,7 +227,7 @@ def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
         reading(sys.stderr, len(targets)) as progress,
         survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys,
     ):
-        found = [(survey, drift_report(project, survey)) for survey in surveys]
+        found = [(survey, drift_report(project, survey, addresses_applied)) for survey in surveys]
         if unread := [f"{report.name}: {line}" for _, report in found for line in report.unread]:
             raise AwsError("\n".join((*unread, "Nothing was accepted")))
         accepted = accept_drift(project, found, chosen)

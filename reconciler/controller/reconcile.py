@@ -46,7 +46,7 @@ from reconciler.plan.guardrails import check, check_shard
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
 from reconciler.plan.stale import as_applied
 from reconciler.report.words import plural
-from reconciler.workflow.drift import drift_report
+from reconciler.workflow.drift import FindApplied, drift_report
 from reconciler.workflow.history import applied_specs
 from reconciler.workflow.last_apply import expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
@@ -74,6 +74,7 @@ class Dependencies:
     """Called with stack, target, operation and error of every request."""
     notify: Callable[[Project, TargetReading], None]
     """Notifies the receivers of changed drift."""
+    find_applied: FindApplied
     shard: Shards | None = None
     """The shard of the targets, if others have the rest."""
 
@@ -142,7 +143,7 @@ def _reconcile(
         every_kind=True,
     ) as (survey,):
         account = replace(run, account_read=True, account_id=survey.plan.account_id, region=survey.plan.region)
-        run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey)
+        run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey, deps)
         if account_id not in ("", run.account_id):
             reason = f"the credentials are for account {run.account_id}, and the mode holds for account {account_id}"
             place = replace(Place.of(target, revision.project), account=run.account_id)
@@ -184,14 +185,14 @@ def _due(revision: CheckedRevision, mode: Mode, survey: Survey) -> Survey:
     return replace(survey, target=target, desired=desired, plan=replace(plan, orphans=()))
 
 
-def _with_findings(run: Run, revision: CheckedRevision, survey: Survey) -> Run:
+def _with_findings(run: Run, revision: CheckedRevision, survey: Survey, deps: Dependencies) -> Run:
     """Return the run with the drift that a survey found."""
-    report = drift_report(revision.project, survey)
+    report = drift_report(revision.project, survey, deps.find_applied)
     status = RunStatus.DRIFTED if report.drifted else RunStatus.PENDING if report.pending else RunStatus.IN_SYNC
     return replace(
         run,
         status=RunStatus.FAILED if report.unread else status,
-        message="\n".join(report.unread),
+        message="\n".join(note for note in report.notes if note not in survey.plan.notes),
         counts=Counter(finding.status for finding in report.findings),
         findings=report.findings,
         report=report,
@@ -295,7 +296,7 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
             run, status=RunStatus.INCOMPLETE, message="interrupted by shutdown; the next reconciliation plans the rest"
         )
     left = _repeat_survey(revision, survey)
-    run = _with_findings(run, revision, left)
+    run = _with_findings(run, revision, left, deps)
     failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
     if failed:
         return replace(run, status=RunStatus.INCOMPLETE, message=_shortened(failed))

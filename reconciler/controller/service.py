@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from reconciler.controller.reconcile import Dependencies, Notifier
 from reconciler.controller.store import Store
 from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError, os_reason
+from reconciler.git.committed import addresses_in_mirror
 from reconciler.git.git import Remote, Secret, check_remote
 from reconciler.git.source import ProjectRules, Source
 from reconciler.model.target import NO_LIMITS
@@ -120,12 +122,13 @@ def open_controller(
         notifier = Notifier(
             store, os.environ, observer.on_delivery, now=time.time, sleep=time.sleep, public_url=options.public_url
         )
+        source, rules = Source(folder, remote_from(options), options.path, stop=stop), _rules(options, config)
         controller = Controller(
-            Source(folder, remote_from(options), options.path, stop=stop),
+            source,
             store,
             Settings(
                 _schedule(options),
-                _rules(options, config),
+                rules,
                 targets,
                 options.shard,
                 options.at_once,
@@ -140,6 +143,7 @@ def open_controller(
                 stop=stop,
                 on_request=observer.on_request,
                 notify=notifier,
+                find_applied=partial(addresses_in_mirror, source, rules),
                 shard=options.shard,
             ),
             records=folder / "targets",

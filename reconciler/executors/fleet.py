@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -26,9 +25,9 @@ from reconciler.workflow.survey import Progress, Survey, checked_results, combin
 
 if TYPE_CHECKING:
     from reconciler.apply import Event
-    from reconciler.drift.classify import AppliedCommit
     from reconciler.drift.report import DriftReport, Ignore
     from reconciler.model.observed import TargetOutputs
+    from reconciler.workflow.drift import FindApplied
     from reconciler.workflow.metrics_file import TargetCalls
     from reconciler.workflow.run import ApplyObserver
 
@@ -242,13 +241,10 @@ class DriftFound:
 
 @dataclass(frozen=True, slots=True)
 class DriftDetection:
-    """Reads a target and reports its drift, restricted by ``scope``; ``days`` is how far back CloudTrail names callers, 0 for not at all.
-
-    ``find_applied`` returns, for a project, a target and commits, the addresses of the commit that was applied last.
-    """
+    """Reads a target and reports its drift, restricted by ``scope``; ``days`` is how far back CloudTrail names callers, 0 for not at all."""
 
     scope: PlanOptions
-    find_applied: Callable[[Project, str, Iterable[str]], AppliedCommit]
+    find_applied: FindApplied
     ignores: tuple[Ignore, ...] = ()
     days: int = 0
     expand: bool = False
@@ -266,13 +262,7 @@ class DriftDetection:
                 survey = _survey(task, control, connection, PlanOptions(), every_kind=True)
                 if isinstance(survey, AdoptionError):
                     raise survey
-                report = drift_report(
-                    project,
-                    survey,
-                    expand=self.expand,
-                    scope=self.scope,
-                    find_applied=partial(self.find_applied, project),
-                )
+                report = drift_report(project, survey, self.find_applied, expand=self.expand, scope=self.scope)
                 report, matched = without(report, self.ignores)
                 if project.outputs:
                     report = replace(report, notes=(*report.notes, *stale_notes(project, survey)))

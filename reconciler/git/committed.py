@@ -5,6 +5,7 @@ The project file, the spec files and the key files they name are compared by con
 
 A resource of each target carries the commit of the last apply as a tag. Without a record of that apply, it tells a resource
 that was deleted outside from one that was merged and never applied. Read-only: nothing is fetched or checked out.
+The commit is read from the clone of the project file, or from the mirror of a controller.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.drift.classify import AppliedCommit
 from reconciler.errors import ReconcilerError, SpecError, StalePlan, os_reason
 from reconciler.git.clone import commit_of, git_output, head_commit
 from reconciler.git.revision import Revision, checked_out
+from reconciler.git.source import Commit, ProjectRules, Source, project_in
 from reconciler.model.address import UNKNOWN_COMMIT, Address
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project
@@ -151,11 +155,47 @@ def commit_to_record(project: Project, desired: Mapping[str, DesiredState]) -> s
         return UNKNOWN_COMMIT
 
 
+class _Then(NamedTuple):
+    """The project as of a commit, and what its files lack."""
+
+    project: Project
+    missing: tuple[Missing, ...]
+
+
+class _Unavailable(ReconcilerError):
+    """The spec of a commit cannot be found here; the text says why."""
+
+
+_Open = Callable[[Project, str], AbstractContextManager[_Then]]
+
+
 def addresses_applied(project: Project, target: str, commits: Iterable[str]) -> AppliedCommit:
-    """Return the addresses in the spec of the commits that live resources carry; if they cannot be found, why.
+    """Return the addresses in the spec of the commits that live resources carry, from the project's clone; if they cannot be found, why.
 
     With several commits, those of all: an address in any of them may have existed.
     """
+    return _addresses_applied(_in_clone, project, target, commits)
+
+
+def addresses_in_mirror(
+    source: Source, rules: ProjectRules, project: Project, target: str, commits: Iterable[str]
+) -> AppliedCommit:
+    """Return what ``addresses_applied`` does, from the mirror of a controller."""
+
+    @contextmanager
+    def in_mirror(now: Project, commit: str) -> Iterator[_Then]:
+        found = Commit(commit)
+        if not source.holds(commit):
+            raise _Unavailable(
+                f"commit {found.short} of the last apply is not among the newest commits of the branch, which are what the controller has"
+            )
+        with source.files(found) as folder:
+            yield _Then(project_in(folder, found, rules, now.prefix), source.missing(found, folder))
+
+    return _addresses_applied(in_mirror, project, target, commits)
+
+
+def _addresses_applied(open_commit: _Open, project: Project, target: str, commits: Iterable[str]) -> AppliedCommit:
     found = sorted(set(commits))
     shown = ", ".join(commit[:10] for commit in found)
     unknown = ""
@@ -165,7 +205,7 @@ def addresses_applied(project: Project, target: str, commits: Iterable[str]) -> 
     for commit in found[:_MOST]:
         if unknown:
             break
-        one = _addresses_in(project, target, commit)
+        one = _addresses_in(open_commit, project, target, commit)
         if isinstance(one, str):
             unknown = one
         else:
@@ -180,7 +220,7 @@ _reading = threading.Lock()
 _MOST_KNOWN = 8
 
 
-def _addresses_in(project: Project, target: str, commit: str) -> frozenset[Address] | str:
+def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str) -> frozenset[Address] | str:
     """Return the addresses that a commit has for a target, or why they are unknown.
 
     The second target of a commit reads all of them: a fleet would write its files once for each otherwise.
@@ -194,7 +234,7 @@ def _addresses_in(project: Project, target: str, commit: str) -> frozenset[Addre
         if target not in known:
             names = [name for name in project.targets if name not in known] if len(known) == 1 else [target]
             try:
-                found = _read_addresses(project, names, commit)
+                found = _read_addresses(open_commit, project, names, commit)
             except OSError as error:
                 return f"commit {commit[:10]} of the last apply cannot be read: {os_reason(error)}"
             known |= {name: one for name, one in found.items() if not isinstance(one, str)}
@@ -202,23 +242,16 @@ def _addresses_in(project: Project, target: str, commit: str) -> frozenset[Addre
         return known[target]
 
 
-def _read_addresses(project: Project, names: Iterable[str], commit: str) -> dict[str, frozenset[Address] | str]:
+def _read_addresses(
+    open_commit: _Open, project: Project, names: Iterable[str], commit: str
+) -> dict[str, frozenset[Address] | str]:
     """Return the addresses that a commit has for these targets, each, or why they are unknown."""
-    root, name = Path(project.root), Path(project.path).name
     short = commit[:10]
-    if head_commit(root) is None:
-        return dict.fromkeys(names, f"{project.prefix or './'} is not in a git repository with a commit")
-    if commit_of(root, commit) is None:
-        why = f"commit {short} of the last apply is not in this clone; fetch it, unless the history was rewritten"
-        if git_output(root, "rev-parse", "--is-shallow-repository") == "true":
-            why = f"commit {short} of the last apply is not in this shallow clone; fetch the history (git fetch --unshallow, or fetch-depth: 0)"
-        return dict.fromkeys(names, why)
     try:
-        with checked_out(root, name, Revision(short, commit)) as found:
-            if found is None:
-                return dict.fromkeys(names, f"commit {short} of the last apply has no {name} here")
-            then = load_project(found.root, name, prefix=project.prefix, allowed_paths=None)
-            return {target: _addresses_of(then, project.stack, target, short, found.missing) for target in names}
+        with open_commit(project, commit) as then:
+            return {target: _addresses_of(then, project.stack, target, short) for target in names}
+    except _Unavailable as error:
+        why = str(error)
     except SpecError as error:
         why = f"the project file of commit {short}, the last applied, is not valid: {error.problems[0]}"
     except ReconcilerError as error:
@@ -226,13 +259,31 @@ def _read_addresses(project: Project, names: Iterable[str], commit: str) -> dict
     return dict.fromkeys(names, why)
 
 
-def _addresses_of(
-    then: Project, stack: str, target: str, short: str, missing: Sequence[Missing]
-) -> frozenset[Address] | str:
-    if then.stack != stack or target not in then.targets:
+@contextmanager
+def _in_clone(project: Project, commit: str) -> Iterator[_Then]:
+    """Yield the project as of a commit of the clone that it is in. Raises ``_Unavailable``, ``SpecError`` and ``UsageError``."""
+    root, name, short = Path(project.root), Path(project.path).name, commit[:10]
+    if head_commit(root) is None:
+        raise _Unavailable(f"{project.prefix or './'} is not in a git repository with a commit")
+    if commit_of(root, commit) is None:
+        if git_output(root, "rev-parse", "--is-shallow-repository") == "true":
+            raise _Unavailable(
+                f"commit {short} of the last apply is not in this shallow clone; fetch the history (git fetch --unshallow, or fetch-depth: 0)"
+            )
+        raise _Unavailable(
+            f"commit {short} of the last apply is not in this clone; fetch it, unless the history was rewritten"
+        )
+    with checked_out(root, name, Revision(short, commit)) as found:
+        if found is None:
+            raise _Unavailable(f"commit {short} of the last apply has no {name} here")
+        yield _Then(load_project(found.root, name, prefix=project.prefix, allowed_paths=None), found.missing)
+
+
+def _addresses_of(then: _Then, stack: str, target: str, short: str) -> frozenset[Address] | str:
+    if then.project.stack != stack or target not in then.project.targets:
         return f"commit {short} of the last apply has no target {target} of the stack {stack}"
     try:
-        state = load_desired(then, then.targets[target], missing)
+        state = load_desired(then.project, then.project.targets[target], then.missing)
     except SpecError as error:
         return f"the spec of commit {short}, the last applied, is not valid: {error.problems[0]}"
     if state.missing:

@@ -64,7 +64,10 @@ class Commit:
 
 
 class Source:
-    """One branch of one repository, mirrored under ``folder``; ``path`` is the project's directory in it. Not thread-safe."""
+    """One branch of one repository, mirrored under ``folder``; ``path`` is the project's directory in it.
+
+    Not thread-safe, but for ``holds``, ``files`` and ``missing``, which read.
+    """
 
     def __init__(
         self,
@@ -129,8 +132,9 @@ class Source:
                 check = "the proxy refused the connection; check HTTPS_PROXY and NO_PROXY"
             raise GitError(f"cannot reach {without_credentials(url)}; {check} (git: {last_lines(done.stderr)})")
         head = done.stdout.split()[0]
-        if not self._holds(head):
-            self._fetch_history(_DEPTHS[0] if self.followed_id() else 1)
+        if not self.holds(head):
+            # The first time as well: drift asks what the commit of the last apply had.
+            self._fetch_history(_DEPTHS[0])
             head = self._git.output("rev-parse", "--verify", "refs/fetched/head^{commit}")
         commit = self._commit(head)
         # A commit that was followed while its key was valid stays, also after the key has expired.
@@ -210,8 +214,8 @@ class Source:
         if kind.stdout.strip() != "tree":
             raise GitError(f"commit {commit.short} has no directory {self.path!r}; check the path", Trouble.NO_PROJECT)
         paths = [entry.path for entry in self._entries(commit) if entry.size <= MAX_FILE_SIZE]
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(parents=True)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
         handle, index = tempfile.mkstemp(dir=self._mirror, prefix="index-")
         os.close(handle)
         Path(index).unlink()
@@ -220,16 +224,16 @@ class Source:
             self._git.output(
                 "checkout-index",
                 "--quiet",
-                f"--prefix={self._scratch}/",
+                f"--prefix={folder}/",
                 "-z",
                 "--stdin",
-                extra={"GIT_INDEX_FILE": index, "GIT_WORK_TREE": str(self._scratch)},
+                extra={"GIT_INDEX_FILE": index, "GIT_WORK_TREE": str(folder)},
                 stdin="".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"),
             )
-            yield self._scratch
+            yield folder
         finally:
             Path(index).unlink(missing_ok=True)
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def missing(self, commit: Commit, folder: Path) -> tuple[Missing, ...]:
         """Return what a commit has and ``files`` does not write to ``folder``: submodules, and files that are too large for a spec."""
@@ -273,7 +277,8 @@ class Source:
             )
         return entries
 
-    def _holds(self, commit: str) -> bool:
+    def holds(self, commit: str) -> bool:
+        """Return whether the mirror has a commit and its files."""
         return self._git.run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0
 
     def _commit(self, commit: str) -> Commit:
@@ -331,20 +336,7 @@ def load_revision(
     State files of the sandbox and of locks, which are relative to the project file, are moved to ``records``: ``folder`` is temporary.
     Raises ``GitError`` if there is no valid project file.
     """
-    config = rules.config
-    file = folder / (config or DEFAULT_NAME)
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise GitError(
-            f"commit {commit.short}: the project file is a symbolic link to outside the repository", Trouble.NO_PROJECT
-        )
-    if not file.is_file():
-        raise GitError(
-            f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; check the path", Trouble.NO_PROJECT
-        )
-    try:
-        project = load_project(folder, config, prefix=prefix_of(path, config), allowed_paths=rules.allowed_paths)
-    except SpecError as error:
-        raise GitError(f"commit {commit.short}: {error}", Trouble.NO_PROJECT) from None
+    project = project_in(folder, commit, rules, prefix_of(path, rules.config))
     shared = tuple(shared_problems(project, rules.pin)) if rules.pin else ()
     if shared:
         raise GitError(f"commit {commit.short}: {SpecError(shared)}", Trouble.NO_PROJECT)
@@ -364,10 +356,34 @@ def load_revision(
     guardrails = replace(project.guardrails.stricter(rules.floor), on_live=OnLive.BLOCK)
     return CheckedRevision(
         commit,
-        replace(project, path=file.name, root=str(records), targets=targets, guardrails=guardrails),
+        replace(
+            project,
+            path=Path(rules.config or DEFAULT_NAME).name,
+            root=str(records),
+            targets=targets,
+            guardrails=guardrails,
+        ),
         desired,
         problems,
     )
+
+
+def project_in(folder: Path, commit: Commit, rules: ProjectRules, prefix: str) -> Project:
+    """Return the project of a directory that holds a commit's files, as it is there. Raises ``GitError`` if there is no valid project file."""
+    config = rules.config
+    file = folder / (config or DEFAULT_NAME)
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise GitError(
+            f"commit {commit.short}: the project file is a symbolic link to outside the repository", Trouble.NO_PROJECT
+        )
+    if not file.is_file():
+        raise GitError(
+            f"commit {commit.short} has no project file {config or DEFAULT_NAME!r}; check the path", Trouble.NO_PROJECT
+        )
+    try:
+        return load_project(folder, config, prefix=prefix, allowed_paths=rules.allowed_paths)
+    except SpecError as error:
+        raise GitError(f"commit {commit.short}: {error}", Trouble.NO_PROJECT) from None
 
 
 def _with_lasting_files(target: Target, folder: Path, records: Path) -> Target:

@@ -19,30 +19,31 @@ from reconciler.workflow.records import records_of
 from reconciler.workflow.survey import Survey
 
 _EVERYTHING = PlanOptions()
-FindApplied = Callable[[str, Iterable[str]], AppliedCommit]
+FindApplied = Callable[[Project, str, Iterable[str]], AppliedCommit]
+"""Returns, for a project, a target and the commits that its resources record, the addresses of the commit that was applied last."""
 
 
 def drift_report(
     project: Project,
     survey: Survey,
+    find_applied: FindApplied,
     *,
     expand: bool = False,
     scope: PlanOptions = _EVERYTHING,
-    find_applied: FindApplied | None = None,
 ) -> DriftReport:
     """Return the drift report of a target; with ``expand``, also the unset fields that use AWS defaults.
 
     ``scope`` restricts the report with ``only`` and ``exclude``.
-    ``find_applied`` is called with the target and the commits that its resources record, if there is no other record of the last apply.
+    ``find_applied`` is called if there is no record of the last apply.
     """
     partial = bool(scope.only or scope.exclude)
     stored, name = records_of(project), survey.target.name
     applied = complete_addresses(stored, project.stack, name, survey.live) if survey.plan.actions else None
     records = {} if not survey.plan.actions else applied_specs(stored, project.stack, name, survey.live)
     commit = None
-    if applied is None and find_applied is not None and depends_on_record(survey.plan):
+    if applied is None and depends_on_record(survey.plan):
         commits = recorded_commits(survey.live, project.stack)
-        commit = find_applied(name, commits) if commits else None
+        commit = find_applied(project, name, commits) if commits else None
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records, commit=commit)
     doubts = (
         f"{found}: deleted outside, or no longer visible to the caller"

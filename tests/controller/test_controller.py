@@ -569,3 +569,39 @@ def test_a_lost_mirror_does_not_let_a_branch_go_back(tmp_path: Path) -> None:
         world.settle()
         assert world.controller.snapshot().repository.trouble is None
         assert world.last().mode is Mode.APPLY
+
+
+def begin_on_a_fresh_disk(world: World) -> None:
+    """Replace the controller by one that only observes, and whose state directory is empty."""
+    world.store.close()
+    shutil.rmtree(world.folder / "state")
+    world.schedule = Schedule()
+    world.begin()
+    world.settle()
+
+
+THREE = {"channels": {**dict(SPEC["channels"]), "third-stage": {}}}  # type: ignore[call-overload]
+
+
+def test_on_a_fresh_disk_git_tells_missing_from_pending(tmp_path: Path) -> None:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        world.repo.commit({"specs/dev.yaml": THREE})
+        begin_on_a_fresh_disk(world)
+        assert (world.last().status, world.last().drifted, world.last().pending) == (RunStatus.PENDING, 0, 1)
+        ivs.delete_channel(arn=arn_of(ivs, "side-stage"))
+        world.pass_time(700)
+        assert (world.last().status, world.last().drifted, world.last().pending) == (RunStatus.DRIFTED, 1, 1)
+        assert world.last().message == ""
+
+
+def test_of_a_long_history_only_the_newest_commits_tell(tmp_path: Path) -> None:
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world:
+        world.settle()
+        applied = world.repo.head
+        world.repo.commit({"specs/dev.yaml": THREE})
+        for number in range(50):
+            world.repo.commit({"README.md": str(number)})
+        begin_on_a_fresh_disk(world)
+        assert (world.last().status, world.last().drifted, world.last().pending) == (RunStatus.DRIFTED, 1, 0)
+        assert f"commit {applied[:10]} of the last apply is not among the newest commits" in world.last().message

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +17,9 @@ from reconciler.controller.reconcile import Dependencies, Notifier
 from reconciler.controller.state import Run
 from reconciler.controller.store import Store
 from reconciler.errors import AwsError
+from reconciler.git.committed import addresses_in_mirror
 from reconciler.git.git import Remote
-from reconciler.git.source import Source
+from reconciler.git.source import ProjectRules, Source
 from reconciler.sandbox import Sandbox, VirtualClock
 from reconciler.workflow.notifications import Delivery
 from tests.cli.support import ACCOUNT, REGION
@@ -97,6 +99,7 @@ class World:
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
         self.store = Store(state / "controller.db")
+        source, rules = Source(state, self.remote, timeout=60), settings.get("rules", ProjectRules())
         deps = Dependencies(
             connect=lambda target, on_request: connect(target, sleep=self.clock.sleep, on_request=on_request),
             now=self.clock.now,
@@ -112,9 +115,10 @@ class World:
                 sleep=self.clock.sleep,
                 public_url="https://status.example.com/",
             ),
+            find_applied=partial(addresses_in_mirror, source, rules),
         )
         self.controller = Controller(
-            Source(state, self.remote, timeout=60),
+            source,
             self.store,
             Settings(self.schedule, **settings),
             deps,

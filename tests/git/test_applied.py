@@ -261,3 +261,16 @@ def test_the_commit_is_unknown_until_everything_is_created(tmp_path: Path) -> No
         sandbox.control.clear_faults()
         assert run(folder, "apply", "--auto-approve", env=env).code == 0
         assert run(folder, "plan", "--detailed-exitcode", env=env).code == 0
+
+
+def test_accepting_drift_tells_missing_from_pending_in_the_same_way(repo: Path) -> None:
+    rewrite(repo, NEW)
+    commit(repo)
+    pending = run(repo, "drift", "--accept", "channel/three")
+    assert (pending.code, pending.err) == (1, "channel/three: no drift to accept\n")
+    assert run(repo, "export", "--update").out == "No drift to accept.\n"
+    delete(repo, "two")
+    missing = run(repo, "drift", "--accept", "channel/two")
+    assert missing.code == 2
+    assert "channel/two: deleted outside ivs-reconciler since the last apply (in commit" in missing.err
+    assert "to accept that, remove it from the spec" in missing.err

@@ -130,12 +130,12 @@ def test_a_merge_of_an_older_branch_is_followed(tmp_path: Path, repo: Repo) -> N
     assert followed(following).id == repo.head
 
 
-def test_the_history_is_not_fetched(tmp_path: Path, repo: Repo) -> None:
-    for number in range(20):
+def test_an_old_history_is_not_fetched(tmp_path: Path, repo: Repo) -> None:
+    for number in range(60):
         repo.commit({"live/spec.yaml": f"a: {number}\n"})
     following = source(tmp_path, repo.folder.as_uri())
     commit = following.fetch()
-    assert following._git.output("rev-list", "--count", commit.id) == "1"
+    assert following._git.output("rev-list", "--count", commit.id) == "50"
 
 
 def test_a_missing_branch_and_an_unreachable_forge_are_different_errors(tmp_path: Path, repo: Repo) -> None:
