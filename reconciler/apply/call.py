@@ -13,7 +13,7 @@ from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS, Service
 from reconciler.model.target import Sink
-from reconciler.model.values import Ref, Value, thaw
+from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Result, Step, StepOutcome
 
 LAG_SECONDS = 30.0
@@ -134,11 +134,11 @@ class Attempt:
             raise InterruptedStepError(f"interrupted while waiting: {why}")
 
     def parameters(self) -> dict[str, Any]:
-        """Return the step's parameters for a call. Raises ``AwsError`` as ``resolve``."""
-        return {key: thaw(self.resolve(value)) for key, value in self.step.parameters.items()}
+        """Return the step's parameters for a call, with the ARNs that earlier steps returned. Raises ``AwsError`` for one that is not known."""
+        return {key: self._resolve(value) for key, value in self.step.parameters.items()}
 
-    def resolve(self, value: Value) -> Value:
-        """Replace references by the ARNs that earlier steps returned. Raises ``AwsError`` for an ARN that is not known."""
+    def _resolve(self, value: Value) -> object:
+        """Return a value as plain JSON, references replaced by their ARNs."""
         match value:
             case Ref():
                 bound = self.context.bound.get(value.address)
@@ -150,9 +150,9 @@ class Attempt:
                     )
                 return bound.arn
             case tuple():
-                return tuple(self.resolve(item) for item in value)
+                return [self._resolve(item) for item in value]
             case Mapping():
-                return {key: self.resolve(item) for key, item in value.items()}
+                return {key: self._resolve(item) for key, item in value.items()}
             case _:
                 return value
 

@@ -119,7 +119,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
             elsewhere = _elsewhere(executor, tasks, project, args)
             with reading(sys.stderr, len(targets)) as progress:
                 surveys = read_all(executor, tasks, project, progress, missed)
-            check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
+            check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired.keys()))
             warn(warning for state in desired.values() for warning in state.warnings)
             commit = head_commit(Path(project.root))
             plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
@@ -137,7 +137,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
                     missed=missed,
                 )
             )
-        check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired))
+        check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired.keys()))
         warn(warning for state in desired.values() for warning in state.warnings)
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)

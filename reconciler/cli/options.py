@@ -327,16 +327,16 @@ def spec_of(
 
 
 def specs_elsewhere(
-    context: Context, project: Project, options: PlanOptions, desired: Mapping[str, DesiredState]
+    context: Context, project: Project, options: PlanOptions, loaded: Collection[str]
 ) -> Mapping[str, DesiredState]:
-    """Return the desired states of targets in other shards, if there are globs to compare with them.
+    """Return the desired states of targets in other shards, those not ``loaded``, if there are globs to compare with them.
 
     Globs are for all shards, and one that is misspelt must not pass because it may be of another shard. Raises ``SpecError``.
     """
     if not (context.shard and (options.only or options.exclude)):
         return {}
     named = (target for name, target in project.targets.items() if not context.targets or name in context.targets)
-    return desired_of(project, tuple(target for target in named if target.name not in desired))
+    return desired_of(project, tuple(target for target in named if target.name not in loaded))
 
 
 def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:

@@ -9,6 +9,7 @@ A commit must not lift the limits that it is checked with: a plan with a base us
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from reconciler.errors import SpecError, UsageError, os_reason
 from reconciler.git.clone import (
@@ -200,18 +201,20 @@ def _write_files(blobs: Iterable[_Blob], root: Path, revision: Revision) -> None
     """Write the files first and the links last, so that nothing is written through a link."""
     links: list[tuple[Path, bytes]] = []
     for folder, own in groupby(blobs, key=lambda blob: blob.folder):
-        with _blob_reader(folder, revision) as read:
+        with _blob_copier(folder, revision) as copy:
             for blob in own:
                 path = root / blob.path
                 if blob.mode == LINK:
-                    links.append((path, read(blob)))
+                    target = io.BytesIO()
+                    copy(blob, target)
+                    links.append((path, target.getvalue()))
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("xb") as stream:
                     if blob.size > MAX_FILE_SIZE:
                         stream.truncate(blob.size)  # a sparse file: reading it as a spec reports its size
                     else:
-                        stream.write(read(blob))
+                        copy(blob, stream)
     for path, link in links:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(os.fsdecode(link.partition(b"\0")[0]) or ".")
@@ -222,8 +225,8 @@ def _write_files(blobs: Iterable[_Blob], root: Path, revision: Revision) -> None
 
 
 @contextmanager
-def _blob_reader(folder: Path, revision: Revision) -> Iterator[Callable[[_Blob], bytes]]:
-    """Yield a function that reads one blob after the other through one ``git cat-file --batch``."""
+def _blob_copier(folder: Path, revision: Revision) -> Iterator[Callable[[_Blob, BinaryIO], None]]:
+    """Yield a function that writes the content of one blob after the other, read through one ``git cat-file --batch``."""
     process = subprocess.Popen(
         ["git", "cat-file", "--batch"],  # noqa: S607 - git is found as the user's shell finds it
         cwd=repository_of(folder),
@@ -236,7 +239,7 @@ def _blob_reader(folder: Path, revision: Revision) -> Iterator[Callable[[_Blob],
     if requests is None or responses is None:
         raise OSError("git was started without pipes")
 
-    def read(blob: _Blob) -> bytes:
+    def copy(blob: _Blob, stream: BinaryIO) -> None:
         requests.write(f"{blob.id}\n".encode())
         requests.flush()
         head = responses.readline().split()
@@ -244,13 +247,12 @@ def _blob_reader(folder: Path, revision: Revision) -> Iterator[Callable[[_Blob],
             raise UsageError(
                 f"{revision.name}: this clone lacks the content of {blob.path!r}; run git fetch --refetch --no-filter"
             )
-        content = responses.read(int(head[2]))
+        stream.write(responses.read(int(head[2])))
         responses.read(1)
-        return content
 
     with process:
         try:
-            yield read
+            yield copy
         finally:
             process.kill()
 

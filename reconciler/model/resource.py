@@ -11,10 +11,11 @@ import hashlib
 import json.encoder
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, Self
 
-from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import FIELDS, KINDS, Field, Shape
+from reconciler.model.address import ID, PROTECT, SPEC, STACK, Address, KindName
+from reconciler.model.kinds import FIELDS, KINDS, REFERENCES, Field, Shape
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value, as_set, freeze, thaw
 
@@ -40,6 +41,36 @@ class DesiredResource(NamedTuple):
     sink: Sink | None = None
     overlap: int = 0
 
+    @classmethod
+    def owned(
+        cls,
+        stack: str,
+        address: Address,
+        properties: Mapping[str, Value],
+        user_tags: Mapping[str, str],
+        *,
+        ignore: frozenset[str] = frozenset(),
+        ignore_tags: tuple[str, ...] = (),
+        protect: bool = False,
+        public_key: str | None = None,
+        where: str = "",
+    ) -> Self:
+        """Return a resource with the owner tags of a stack, and the digest of what is compared with live state.
+
+        Ignored fields and tags are left out of the digest, so changing one is not a pending change.
+        """
+        compared, tags = properties, user_tags
+        if ignore:
+            compared = {name: value for name, value in properties.items() if name not in ignore}
+            tags = {} if "tags" in ignore else {key: text for key, text in tags.items() if f"tags/{key}" not in ignore}
+        if ignore_tags:
+            tags = {key: text for key, text in tags.items() if not any(fnmatchcase(key, glob) for glob in ignore_tags)}
+        digest = digest_of({"properties": compared, "tags": tags, **({"protect": True} if protect else {})})
+        complete = {**user_tags, STACK: stack, ID: address.id, SPEC: digest}
+        if protect:
+            complete[PROTECT] = "true"
+        return cls(address, properties, complete, digest, protect, ignore, public_key, where)
+
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
@@ -58,6 +89,25 @@ class DesiredState:
     missing: tuple[str, ...] = ()
     moved: Mapping[Address, Address] = field(default_factory=dict)
     forget: frozenset[Address] = frozenset()
+
+    @property
+    def kinds(self) -> frozenset[KindName]:
+        """The kinds of the resources, of the addresses to forget, and of what the resources refer to by ARN; none for an empty spec."""
+        if not self.resources:
+            return frozenset()
+        named = {address.kind for address in (*self.resources, *self.forget)}
+        return frozenset(named | {referred for kind in named for referred in self._referred_by_arn(kind)})
+
+    def _referred_by_arn(self, kind: KindName) -> Iterator[KindName]:
+        for definition in REFERENCES.get(kind, ()):
+            if definition.references and any(
+                isinstance(reference, str)
+                for address, resource in self.resources.items()
+                if address.kind is kind
+                and not isinstance(value := resource.properties.get(definition.name), Ref | None)
+                for reference in definition.referred(value)
+            ):
+                yield definition.references
 
 
 class StackMember(NamedTuple):

@@ -166,7 +166,9 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
 
 def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator[Statement]:
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
-    needed = [kinds_to_read(place.desired, PlanOptions(prune=options.prune or place.target.prune)) for place in places]
+    needed = [
+        kinds_to_read(place.desired.kinds, PlanOptions(prune=options.prune or place.target.prune)) for place in places
+    ]
     kinds = [kind for kind in LISTED.values() if any(kind.name in some for some in needed)]
     reads = _actions(kinds, lambda kind: (kind.list, _full_read(kind)))
     if CHANNEL in kinds:

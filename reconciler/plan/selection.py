@@ -11,9 +11,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS, LISTED, REFERENCES, USERS, Field
-from reconciler.model.resource import DesiredState
-from reconciler.model.values import Ref
+from reconciler.model.kinds import KINDS, LISTED, USERS
 from reconciler.plan.order import names_replaced
 from reconciler.plan.plan import Action, PlanOptions, Verb
 
@@ -25,35 +23,20 @@ _NONE = "no address in the spec or managed by this stack"
 
 
 def kinds_to_read(
-    desired: DesiredState, options: PlanOptions, recorded: frozenset[KindName] = frozenset()
+    spec: frozenset[KindName], options: PlanOptions, recorded: frozenset[KindName] = frozenset()
 ) -> frozenset[KindName]:
     """Return the kinds that a plan has to read. Others need no permission.
 
-    These are the kinds of the spec, those whose ARNs it names, those ``recorded`` at the last apply, those named by ``--only`` and ``--exclude``,
+    These are the kinds that the ``spec`` names, those ``recorded`` at the last apply, those named by ``--only`` and ``--exclude``,
     and the kinds that refer to one of these: what is in use must not be deleted, and of duplicates the one in use is kept.
     It is every kind with prune, because orphans are found only by their tags, and for an empty spec, which is probably a wrong path.
     """
     globs = [glob.partition("/") for glob in (*options.only, *options.exclude)]
-    if options.prune or not desired.resources or any(kind not in KINDS for kind, _, _ in globs):
+    if options.prune or not spec or any(kind not in KINDS for kind, _, _ in globs):
         return frozenset(LISTED)
-    named = {address.kind for address in (*desired.resources, *desired.forget)} | recorded
-    named |= {KindName(kind) for kind, _, _ in globs}
+    named = spec | recorded | {KindName(kind) for kind, _, _ in globs}
     found = {KINDS[kind].created_with or kind for kind in named}
-    for kind, fields in REFERENCES.items():
-        for field in fields:
-            if field.references and field.references not in found and _names_arn(desired, kind, field):
-                found.add(field.references)
     return frozenset(found | {user.name for kind in found for user in USERS[kind]})
-
-
-def _names_arn(desired: DesiredState, kind: KindName, field: Field) -> bool:
-    """Return whether a resource of the spec refers in a field to the ARN of something outside the spec."""
-    return any(
-        isinstance(reference, str)
-        for address, resource in desired.resources.items()
-        if address.kind is kind and not isinstance(value := resource.properties.get(field.name), Ref | None)
-        for reference in field.referred(value)
-    )
 
 
 class Selection(NamedTuple):

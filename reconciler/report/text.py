@@ -100,8 +100,14 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
         targets.append(f"{OVERRIDES}: {paint(', '.join(plan.options.allowances), 'change')}\n")
     head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
     if plan.shards:
-        head.append(shards_line(plan.shards, len(plan_states(plan))) + "\n")
-    return "\n".join((*head, *_overview(plan_states(plan), paint), *_settings(plan, paint), *targets))
+        head.append(shards_line(plan.shards, _count(plan)) + "\n")
+    overview = _overview(plan_states(plan), paint) if _count(plan) >= OVERVIEW_FROM else []
+    return "\n".join((*head, *overview, *_settings(plan, paint), *targets))
+
+
+def _count(plan: Plan) -> int:
+    """Return the number of targets, those that could not be read included."""
+    return len(plan.targets) + len(plan.failed)
 
 
 def render_drifts(
@@ -201,7 +207,7 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
 
 def render_results(plan: Plan, results: Sequence[ApplyResult], *, paint: Paint = plain) -> str:
     """Return how the apply of all targets ended, a line each, if there are more than a few."""
-    return "\n".join(_overview(apply_states(plan, results), paint))
+    return "\n".join(_overview(apply_states(plan, results), paint)) if _count(plan) >= OVERVIEW_FROM else ""
 
 
 def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:

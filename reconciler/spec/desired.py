@@ -8,12 +8,10 @@ A problem in the project's defaults is reported once, at its place in the projec
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from reconciler.errors import Problem, SpecError
-from reconciler.model import address as tag_names
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredResource, DesiredState, canonical, digest_of
@@ -150,7 +148,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     own = missing_of(project, target, missing)
     sources, complete = read_specs(project, target, problems, own)
     names = placeholder_values(project.stack, target)
-    entries = read_entries(sources, names, problems)
+    moves, entries = read_moves(sources, problems), read_entries(sources, names, problems)
     defaults = Defaults(project, names, problems)
     location = TargetLocation(target.region, target.account_id)
     defaults.check(entries, location, problems, complete=complete)
@@ -166,7 +164,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     resources.update((key.address, key) for key in keys)
     check_across_resources(entries, resources, problems, complete=complete)
     warnings = warnings_of(entries, resources)
-    moved, forget = read_moves(sources, problems).settle(resources.keys(), problems, complete=complete)
+    moved, forget = moves.settle(resources.keys(), problems, complete=complete)
     problems.raise_any()
     return DesiredState(
         stack=project.stack,
@@ -204,7 +202,9 @@ def _resource_builder(
     cache: dict[Hashable, _Resolved] = {}
 
     def build(entry: Entry) -> DesiredResource:
-        kind = entry.address.kind
+        name = defaults.name_of(entry, problems)
+        default = defaults.tags_of(entry, of_channel=entry.address.kind is WITH_DEFAULTS)
+        user_tags = _user_tags(entry, ("tags",), default, entry.body.get("tags"), problems)
         key = _cache_key(entry)
         resolved = cache.get(key) if key is not None else None
         if resolved is None:
@@ -212,19 +212,17 @@ def _resource_builder(
             resolved = _resolve(project, entry, location, defaults, problems)
             if key is not None and len(problems) == before:
                 cache[key] = resolved
-        name = defaults.name_of(entry, problems)
         properties: dict[str, Value] = {"name": name, **resolved.properties} if name else resolved.properties
-        default = defaults.tags_of(entry, of_channel=kind is WITH_DEFAULTS)
-        user_tags = _user_tags(entry, ("tags",), default, entry.body.get("tags"), problems)
-        resource = _resource(
-            project,
-            entry,
+        resource = DesiredResource.owned(
+            project.stack,
             entry.address,
             properties,
             user_tags,
-            resolved.ignore,
+            ignore=resolved.ignore,
+            ignore_tags=project.ignore_tags,
             protect=resolved.protect,
             public_key=resolved.public_key,
+            where=entry.where,
         )
         # The overlap is in no digest, so that changing it alone is not a pending change.
         return resource._replace(overlap=overlap_of(entry)) if "rotation" in entry.body else resource
@@ -302,15 +300,14 @@ def _stream_key(
     address = Address(KindName.STREAM_KEY, entry.address.id)
     own = entry.body["streamKey"].get("tags")
     tags = _user_tags(entry, ("streamKey", "tags"), defaults.tags_of(entry, of_channel=False), own, problems)
-    key = _resource(
-        project,
-        entry,
+    key = DesiredResource.owned(
+        project.stack,
         address,
         {"channelArn": Ref(entry.address)},
         tags,
-        frozenset(),
+        ignore_tags=project.ignore_tags,
         protect=channel.protect,
-        public_key=None,
+        where=entry.where,
     )
     label, sink = read_stream_key_options(entry, project.default_stream_key, {**names, "id": address.id}, problems)
     return with_options(key, label, sink, entry, len(tags), problems) if label or sink else key
@@ -336,47 +333,6 @@ def _user_tags(
     if too_many := count_fault(len(merged)):
         entry.note(problems, too_many.below(path[:-1]))
     return merged
-
-
-def _resource(
-    project: Project,
-    entry: Entry,
-    address: Address,
-    properties: dict[str, Value],
-    user_tags: dict[str, str],
-    ignore: frozenset[str],
-    *,
-    protect: bool,
-    public_key: str | None,
-) -> DesiredResource:
-    digest = _digest(properties, user_tags, ignore, project.ignore_tags, protect=protect)
-    complete = {**user_tags, tag_names.STACK: project.stack, tag_names.ID: address.id, tag_names.SPEC: digest}
-    if protect:
-        complete[tag_names.PROTECT] = "true"
-    return DesiredResource(address, properties, complete, digest, protect, ignore, public_key, entry.where)
-
-
-def _digest(
-    properties: Mapping[str, Value],
-    user_tags: Mapping[str, str],
-    ignore: frozenset[str],
-    ignore_tags: tuple[str, ...],
-    *,
-    protect: bool,
-) -> str:
-    """Return the digest of what is compared with live state. Ignored fields and tags are left out, so changing one is not a pending change."""
-    if ignore:
-        properties = {name: value for name, value in properties.items() if name not in ignore}
-        user_tags = (
-            {} if "tags" in ignore else {key: value for key, value in user_tags.items() if f"tags/{key}" not in ignore}
-        )
-    if ignore_tags:
-        user_tags = {
-            key: value
-            for key, value in user_tags.items()
-            if not any(fnmatchcase(key, pattern) for pattern in ignore_tags)
-        }
-    return digest_of({"properties": properties, "tags": user_tags, **({"protect": True} if protect else {})})
 
 
 def _digest_of_all(project: Project, resources: Mapping[Address, DesiredResource]) -> str:

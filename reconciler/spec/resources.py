@@ -26,7 +26,7 @@ from reconciler.spec.problems import (
     suggestion,
     type_name,
 )
-from reconciler.spec.templates import expand, fill_fields
+from reconciler.spec.templates import LOOPS, Expanded, expand, fill_fields
 from reconciler.spec.yaml import Mark, Source
 
 MOVED, FORGET = "moved", "forget"
@@ -292,9 +292,14 @@ def _section(
     kind: KindName, bodies: Mapping[str, Any], source: Source, number: int, names: Mapping[str, str], problems: Problems
 ) -> Iterator[Entry]:
     """Yield the entries of a section: loops expanded, placeholders replaced, null fields taken out."""
+    positions = source.numbers[id(bodies)]
     for identifier, written in bodies.items():
-        expanded = expand(identifier, written)
-        mark = source.key_mark(bodies, identifier)
+        expanded = (
+            expand(identifier, written)
+            if isinstance(written, dict) and not LOOPS.isdisjoint(written)
+            else (Expanded(identifier, written),)
+        )
+        mark = source.mark_of(positions[identifier])
         where = f"{source.name}:{mark[0]}:{mark[1]}"
         if isinstance(expanded, Fault):
             Entry(Address(kind, identifier), {}, source, number, where, written_id=identifier).note(problems, expanded)

@@ -14,6 +14,7 @@ from reconciler.model.target import DEFAULT_ACCOUNT, Target
 from reconciler.spec.problems import Fault, KeyPath, quote, suggestion, type_name
 
 FOR_EACH, COUNT = "forEach", "count"
+LOOPS = frozenset({FOR_EACH, COUNT})
 MOST_MEMBERS = 10_000
 _LONGEST = 1_024
 """Characters of a text with placeholders of a loop, and of what replaces one; no field accepts more, and both multiply."""
@@ -107,10 +108,8 @@ class Expanded(NamedTuple):
     faults: tuple[Fault, ...] = ()
 
 
-def expand(identifier: str, body: Any) -> Iterable[Expanded] | Fault:
-    """Return the entries that an entry describes: itself, or one for each member of ``forEach`` or ``count``; a fault for a wrong loop."""
-    if not isinstance(body, dict) or not (FOR_EACH in body or COUNT in body):
-        return (Expanded(identifier, body),)
+def expand(identifier: str, body: Mapping[str, Any]) -> Iterable[Expanded] | Fault:
+    """Return the entries that an entry with ``forEach`` or ``count`` describes, one for each member; a fault for a wrong loop."""
     members = _members(body)
     return members if isinstance(members, Fault) else _expanded(identifier, body, members)
 

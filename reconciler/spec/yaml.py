@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -460,10 +459,6 @@ class Source:
     def has_placeholders(self) -> bool:
         """Whether the file may contain a placeholder: most files do not, and filling each value of a large one takes time."""
         return _PLACEHOLDER.search(self.data) is not None
-
-    def key_mark(self, mapping: Mapping[str, Any], key: str) -> Mark:
-        """Return line and column of a key of one of this file's mappings."""
-        return self.mark_of(self.numbers[id(mapping)][key])
 
     def mark_of(self, number: int) -> Mark:
         """Return line and column of a position."""

@@ -56,7 +56,7 @@ def record_apply(
             except (FileNotFoundError, ValueError):
                 before, token = "", ""
             content = _content(records, stack, plan, live, result, desired, commit)
-            text = json.dumps(content) + "\n"
+            text = json.dumps(content, default=thaw) + "\n"
             if text == before or records.write(plan.name, text, token):
                 return ""
     except OSError as error:
@@ -283,7 +283,7 @@ def _entry(applied: AppliedSpec) -> dict[str, object]:
     return {
         "spec": applied.digest,
         "arn": applied.arn,
-        "properties": {name: thaw(value) for name, value in applied.properties.items()},
+        "properties": dict(applied.properties),
         "tags": dict(applied.tags),
         "ignore": sorted(applied.ignore),
     }

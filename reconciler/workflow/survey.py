@@ -215,7 +215,7 @@ def _needed_kinds(project: Project, target: Target, desired: DesiredState, optio
     last = last_run(root, target.name)
     if last is not None and not last.ended:
         recorded |= {address.kind for address in last.created}
-    return kinds_to_read(desired, replace(options, prune=options.prune or target.prune), recorded)
+    return kinds_to_read(desired.kinds, replace(options, prune=options.prune or target.prune), recorded)
 
 
 def default_at_once() -> int:
@@ -393,13 +393,13 @@ def plan_target(
         if applied.limits != DEFAULTS:
             del plan  # two plans of 50,000 creates would need 130 MB more
             plan = build(limits=applied.limits)
+    members = members_to_adopt(plan.actions, live)
+    holds = connection.stacks(sorted(members)) if members else {}
     rules = LiveRules.of(project.guardrails_of(target.name), options, desired.resources, even_live=rotate.even_live)
     broadcasts = _read_streams(connection.gateway) if needs_streams(plan.actions) else None
     if broadcasts is not None:
         to_end = to_stop(plan.actions, broadcasts.streams, rules)
         broadcasts = _read_keys(broadcasts, to_end, connection.gateway)
-    members = members_to_adopt(plan.actions, live)
-    holds = connection.stacks(sorted(members)) if members else {}
     return complete(plan, live, rules, broadcasts, applied, holds, options.take_over)
 
 

@@ -73,7 +73,7 @@ def kinds(*names: str) -> frozenset[KindName]:
 
 
 def read_for(*addresses: str, recorded: frozenset[KindName] = frozenset(), **options: Any) -> frozenset[KindName]:
-    return kinds_to_read(desired(*map(wanted, addresses)), PlanOptions(**options), recorded)
+    return kinds_to_read(desired(*map(wanted, addresses)).kinds, PlanOptions(**options), recorded)
 
 
 def test_a_plan_reads_the_kinds_of_the_spec() -> None:
@@ -96,7 +96,7 @@ def test_what_may_be_in_use_is_read_with_what_may_use_it(kind: str) -> None:
 def test_what_the_spec_names_by_its_arn_is_read() -> None:
     named = {"recordingConfigurationArn": arn("recording-configuration/theirs")}
     spec = desired(wanted("channel/main", named))
-    assert kinds_to_read(spec, PlanOptions()) == kinds("channel", "recording-configuration")
+    assert kinds_to_read(spec.kinds, PlanOptions()) == kinds("channel", "recording-configuration")
 
 
 def test_with_prune_and_for_an_empty_spec_every_kind_is_read() -> None:

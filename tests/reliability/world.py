@@ -112,7 +112,7 @@ class World:
         connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
         began = self.clock.now()
         recorded = recorded_kinds(records_of(self.project), HERE.name)
-        live = read_target(connection, spec, options, kinds=kinds_to_read(spec, options, recorded))
+        live = read_target(connection, spec, options, kinds=kinds_to_read(spec.kinds, options, recorded))
         return Survey(
             HERE, spec, live, plan_target(self.project, HERE, spec, live, options, connection, {}), connection, began
         )

@@ -185,7 +185,7 @@ def test_a_spec_as_it_is_usually_written() -> None:
 def test_ids_have_their_marks_without_a_second_reading() -> None:
     source = load("x", SPEC.encode())
     marks = [
-        source.key_mark(source.documents[0][section], identifier)
+        source.mark_of(source.numbers[id(source.documents[0][section])][identifier])
         for section, identifier in (("channels", "main-stage"), ("channels", "other"), ("playbackKeyPairs", "web"))
     ]
     assert marks == [(3, 3), (13, 3), (16, 9)]
