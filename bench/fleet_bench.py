@@ -44,20 +44,18 @@ def main() -> None:
                         server.control("clear_faults")
                         run(limited("apply", "--auto-approve"), folder=stack, environment=environment)
                         server.control("add_fault", effect="delay", operation="*", seconds=LATENCY, times=None)
-                    plans.append(
-                        plan_row(
-                            size,
-                            sort,
-                            run(limited("plan", "--detailed-exitcode"), folder=stack, environment=environment),
-                        )
-                    )
+                    words = limited("plan", "--detailed-exitcode")
+                    plans.append(plan_row(size, sort, run(words, folder=stack, environment=environment, sampled=True)))
             head = (
                 "targets",
                 "",
                 "CPU ms a target",
                 "goal",
                 "",
-                "peak MB",
+                "MB in all",
+                "goal",
+                "",
+                "descriptors in all",
                 "goal",
                 "",
                 "wall s",
@@ -90,9 +88,12 @@ def plan_row(size: int, sort: str, cost: Cost) -> Row:
         f"{each:.1f}",
         f"{CPU_GOALS[sort]:g}",
         verdict(each, CPU_GOALS[sort]) if most else "",
-        f"{cost.rss:.0f}",
+        f"{cost.together:.0f}",
         f"{MEMORY_GOAL:g}",
-        verdict(cost.rss, MEMORY_GOAL),
+        verdict(cost.together, MEMORY_GOAL),
+        f"{cost.descriptors}",
+        f"{DESCRIPTORS}",
+        verdict(cost.descriptors, DESCRIPTORS),
         f"{cost.wall:.1f}",
         f"{bound:.1f}",
         f"{ratio:.2f}",
@@ -103,16 +104,29 @@ def plan_row(size: int, sort: str, cost: Cost) -> Row:
 
 def applied(environment: dict[str, str], stack: Path) -> str:
     """Return the table of an apply of many targets with many creates each, over TLS."""
-    cost = run(limited("apply", "--auto-approve", "--format", "json"), folder=stack, environment=environment)
+    words = limited("apply", "--auto-approve", "--format", "json")
+    cost = run(words, folder=stack, environment=environment, sampled=True)
     results = (line for line in cost.output.splitlines() if line.startswith('{"type": "result"'))
     slowest = max(json.loads(line)["seconds"] for line in results)
     bound = max(slowest * APPLIED / default_at_once(), cost.cpu / CORES)
     ratio = cost.wall / bound
     rows = [
-        ("CPU s", "peak MB", "slowest target s", "targets at once", "wall s", "bound s", "ratio", "goal", ""),
+        (
+            "CPU s",
+            "MB in all",
+            "descriptors in all",
+            "slowest target s",
+            "targets at once",
+            "wall s",
+            "bound s",
+            "ratio",
+            "goal",
+            "",
+        ),
         (
             f"{cost.cpu:.0f}",
-            f"{cost.rss:.0f}",
+            f"{cost.together:.0f}",
+            f"{cost.descriptors}",
             f"{slowest:.1f}",
             str(default_at_once()),
             f"{cost.wall:.0f}",

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
 import os
 import statistics
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import reconciler
 
+_SAMPLE_SECONDS = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a process cost. ``rss`` is its peak resident memory in megabytes."""
+    """What a command cost. ``rss`` is the peak resident memory, in megabytes, of the largest of its processes.
+
+    ``together`` is that of all its processes at the same time, shared pages counted once, and ``descriptors`` how many they have open at most;
+    both are sampled, and 0 where that was not asked for.
+    """
 
     wall: float
     cpu: float
     rss: float
     code: int
     output: str
+    together: float = 0.0
+    descriptors: int = 0
 
 
 def run(
@@ -31,8 +41,9 @@ def run(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     expect: int | None = 0,
+    sampled: bool = False,
 ) -> Cost:
-    """Run a command once. Raises ``RuntimeError`` with its output when it ends with another code than expected."""
+    """Run a command once; with ``sampled``, all its processes are looked at while it runs. Raises ``RuntimeError`` with its output when it ends with another code than expected."""
     began = time.perf_counter()
     with subprocess.Popen(
         list(command),
@@ -43,14 +54,50 @@ def run(
         stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout is not None
+        samples = Samples(process.pid)
+        if sampled:
+            samples.start()
         output = process.stdout.read().decode(errors="replace")
+        samples.ended.set()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began
     code = process.returncode
     if expect is not None and code != expect:
         raise RuntimeError(f"{' '.join(command)} ended with {code}, not {expect}:\n{output[-4000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, code, output)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(wall, cpu, usage.ru_maxrss / 1024, code, output, samples.memory, samples.descriptors)
+
+
+class Samples(threading.Thread):
+    """Looks at a process and its children, and theirs, until ``ended`` is set; keeps the most that was seen."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self._process = process
+        self.ended = threading.Event()
+        self.memory, self.descriptors = 0.0, 0
+
+    def run(self) -> None:
+        while not self.ended.wait(_SAMPLE_SECONDS):
+            memory, descriptors = 0, 0
+            for process in tree(self._process):
+                with contextlib.suppress(OSError):  # it has ended
+                    lines = (process / "smaps_rollup").read_text(encoding="ascii").splitlines()
+                    memory += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+                    descriptors += len(list((process / "fd").iterdir()))
+            self.memory = max(self.memory, memory / 1024)
+            self.descriptors = max(self.descriptors, descriptors)
+
+
+def tree(process: int) -> Iterator[Path]:
+    """Yield the folder in /proc of a process and of all below it."""
+    folder = Path("/proc", str(process))
+    yield folder
+    with contextlib.suppress(OSError):
+        for children in folder.glob("task/*/children"):
+            for child in children.read_text(encoding="ascii").split():
+                yield from tree(int(child))
 
 
 def median(costs: Sequence[Cost], what: Callable[[Cost], float]) -> float:
