@@ -21,6 +21,8 @@ CA_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CE
 
 _LOOPBACK = "localhost,127.0.0.1,::1,[::1]"
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3} ?[A-Za-z -]*)")
+_OPENSSL = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
+"""What OpenSSL puts around its text: its constant, and the line of Python's source."""
 
 
 def ca_bundle() -> str | None:
@@ -68,7 +70,7 @@ def why_unreachable(error: BaseException) -> str:
         return f"the proxy refused the connection: {refusal}"
     for one in _causes(error):
         if isinstance(one, OSError) and one.strerror:
-            return one.strerror.lower()
+            return _OPENSSL.sub("", one.strerror).lower()
     return type(error).__name__
 
 

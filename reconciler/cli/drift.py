@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     """Run the verb."""
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
-    from reconciler.executors.fleet import DriftDetection, DriftFound, fleet_of, tasks_of
+    from reconciler.executors.fleet import DriftDetection, DriftFound, detect_drift, fleet_of, tasks_of
     from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     executor = executor_of(args, context, len(targets))
     work = DriftDetection(scope, addresses_applied, ignores, days, expand=context.verbosity > 0)
     with reading(sys.stderr, len(targets)) as progress:
-        found = executor.run(work, tasks_of(project, targets, desired, PlanOptions()), progress=progress)
+        found = detect_drift(executor, work, tasks_of(project, targets, desired, PlanOptions()), project, progress)
     for target, one in zip(targets, found, strict=True):
         if isinstance(one, DriftFound):
             metrics.add(target.name, one.calls)

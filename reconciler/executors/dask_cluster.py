@@ -3,6 +3,7 @@
 A worker needs this version of ``ivs-reconciler`` and credentials of its own; it gets the spec of a target and its record of the last apply,
 and returns what it found and the new record, which is written here. No secret travels: Dask passes pickles on, unencrypted unless TLS is set up.
 Dask runs a task again whose worker died: reads are repeated, and an apply is safe to repeat.
+A task whose result nobody waits for any more is cancelled by Dask: its calls in flight are finished and no more start.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from reconciler import __version__
 from reconciler.errors import AwsError, UsageError, imports_of
 from reconciler.executors.executor import Control, Task, Work
 from reconciler.files import open_private, read_private, replace_file
 from reconciler.network import why_unreachable
+from reconciler.report.words import join_words
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.records import FOLDER, ensure_folder, safe_name
 from reconciler.workflow.survey import Progress, has_failed, outcome_of
@@ -45,6 +47,9 @@ _POLL_SECONDS = 0.25
 _STOPS: dict[str, threading.Event] = {}
 """At a worker: the event that ends each task of it early, by key."""
 
+_TLS = "DASK_DISTRIBUTED__COMM__TLS__"
+_TLS_VARIABLES = (f"{_TLS}CA_FILE", f"{_TLS}CLIENT__CERT", f"{_TLS}CLIENT__KEY")
+
 
 @dataclass(frozen=True, slots=True)
 class DaskCluster:
@@ -54,6 +59,7 @@ class DaskCluster:
     A target is given up after ``timeout`` seconds.
     """
 
+    in_checkout: ClassVar[bool] = False
     address: str
     at_once: int | None = None
     timeout: float = 3600.0
@@ -82,10 +88,7 @@ class DaskCluster:
             open_client: Any = Client
             client = open_client(self.address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError, TypeError) as error:
-            reason = "no answer" if isinstance(error, TimeoutError) else why_unreachable(error)
-            raise UsageError(
-                f"the Dask scheduler at {self.address} cannot be reached ({reason}); check that it runs there, and its TLS settings"
-            ) from None
+            raise UsageError(_unreachable(self.address, error)) from None
         run = _Run(client, self, work, tasks, stops)
         reported = 0
         try:
@@ -124,6 +127,7 @@ class _Run:
         self._running: dict[int, tuple[Any, float]] = {}
         self._sent: dict[int, dict[str, str]] = {}
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._stopping: threading.Thread | None = None
         self.results: dict[int, object] = {}
 
     @property
@@ -152,7 +156,7 @@ class _Run:
                 continue
             self._busy.add(task.place)
             self._sent[index] = _records_to_send(task)
-            data = pickle.dumps((self._work, task, self._sent[index]))
+            data = pickle.dumps((self._work, task, self._sent[index], self._stop_of(index).is_set()))
             key = self._key(index)
             future = self._client.submit(work_at_worker, __version__, key, data, key=key, pure=False, retries=0)
             self._running[index] = future, time.monotonic() + self._cluster.timeout
@@ -176,7 +180,6 @@ class _Run:
         for index in [index for index, (_, end) in self._running.items() if end <= now]:
             future, _ = self._running.pop(index)
             # Its place stays busy: the worker may still be at it.
-            self._stop([index])
             future.cancel()
             self.results[index] = AwsError(
                 f"given up after {self._cluster.timeout:,.0f} s without a result; raise --target-timeout if it needs more",
@@ -187,9 +190,8 @@ class _Run:
             self._lose()
 
     def close(self) -> None:
-        """Close the connection; tasks that still run start no more calls."""
+        """Close the connection, which cancels the tasks that still run."""
         with contextlib.suppress(Exception):
-            self._stop(list(self._running))
             self._client.close(timeout=5)
 
     def _free_waiting(self, place: tuple[str, ...]) -> None:
@@ -207,9 +209,16 @@ class _Run:
         return self._stops.get(self._tasks[index].target.name, _NEVER)
 
     def _stop(self, indexes: Sequence[int]) -> None:
-        if indexes and self._client.status == "running":
+        """Ask the workers to end tasks early; again until they have, because Dask may begin a task again elsewhere."""
+        if indexes and (self._stopping is None or not self._stopping.is_alive()):
             keys = [self._key(index) for index in indexes]
-            self._client.run(stop_at_worker, keys, wait=False, on_error="ignore")
+            # In a thread: a worker that hangs does not answer.
+            self._stopping = threading.Thread(target=self._send_stop, args=(keys,), daemon=True)
+            self._stopping.start()
+
+    def _send_stop(self, keys: Sequence[str]) -> None:
+        with contextlib.suppress(Exception):  # a lost connection, in whichever way; noticed by ``collect``
+            self._client.run(stop_at_worker, keys, on_error="ignore")
 
     def _finish(self, index: int) -> None:
         future, _ = self._running.pop(index)
@@ -249,6 +258,15 @@ def _note(done: queue.SimpleQueue[int], index: int, _future: object) -> None:
     done.put(index)
 
 
+def _unreachable(address: str, error: Exception) -> str:
+    """Return why there is no connection to the scheduler, and what to do."""
+    where = f"the Dask scheduler at {address} cannot be reached"
+    if isinstance(error, TypeError) and address.startswith("tls:"):  # Dask's for no or half a certificate
+        return f"{where}: no TLS certificate is configured here; set {join_words(_TLS_VARIABLES)} to its files"
+    reason = "no answer" if isinstance(error, TimeoutError) else why_unreachable(error)
+    return f"{where} ({reason}); check that it runs there, and its TLS settings"
+
+
 def _failure(error: BaseException | None) -> AwsError:
     """Return the error of a task that Dask could not carry out."""
     name = type(error).__name__
@@ -271,6 +289,28 @@ class _Value:
     value: object
 
 
+class _Stop(threading.Event):
+    """At a worker: set if the task is to end early, because that was asked for or because its result will not be used."""
+
+    def __init__(self, worker: Any, key: str) -> None:
+        super().__init__()
+        self._worker = worker
+        self._key = key
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the task was cancelled, as when the process that asked is gone, or the worker closes, so that another one begins it again."""
+        task = self._worker.state.tasks.get(self._key)
+        return (
+            task is None
+            or task.state not in ("executing", "long-running")
+            or self._worker.status.name in ("closing", "closed", "failed")
+        )
+
+    def is_set(self) -> bool:
+        return super().is_set() or self.abandoned
+
+
 def stop_at_worker(keys: Sequence[str]) -> None:
     """End these tasks early, if they run at this worker."""
     for key in keys:
@@ -283,6 +323,8 @@ def work_at_worker(version: str, key: str, data: bytes) -> bytes:
 
     The project's folder is a temporary one, with the records of the target.
     """
+    from distributed import Reschedule, get_worker  # noqa: PLC0415 - an optional package
+
     outcome: object
     found: dict[str, str] = {}
     if version != __version__:
@@ -291,8 +333,10 @@ def work_at_worker(version: str, key: str, data: bytes) -> bytes:
             code="WorkerSetup",
         )
         return pickle.dumps((outcome, found))
-    work, task, records = pickle.loads(data)  # noqa: S301 - Dask's own tasks are pickles too
-    stop = _STOPS.setdefault(key, threading.Event())
+    work, task, records, stopped = pickle.loads(data)  # noqa: S301 - Dask's own tasks are pickles too
+    stop = _STOPS[key] = _Stop(get_worker(), key)
+    if stopped:
+        stop.set()
     try:
         with tempfile.TemporaryDirectory(prefix="ivs-reconciler-") as folder:
             ensure_folder(Path(folder))
@@ -305,6 +349,8 @@ def work_at_worker(version: str, key: str, data: bytes) -> bytes:
             except Exception as error:  # noqa: BLE001 - raised again in the process that asked
                 outcome = error
             found = _read_records(Path(folder), task)
+        if stop.abandoned:
+            raise Reschedule
     finally:
         _STOPS.pop(key, None)
     return pickle.dumps((outcome, found))

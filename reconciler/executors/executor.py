@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
@@ -22,6 +22,7 @@ from reconciler.plan.plan import PlanOptions, TargetPlan
 from reconciler.workflow.survey import Progress, map_targets
 
 if TYPE_CHECKING:
+    from reconciler.drift.classify import AppliedCommit
     from reconciler.plan.steps import Expected
 
 R = TypeVar("R")
@@ -33,6 +34,7 @@ class Task:
     """What work on one target takes. ``project`` is the project file with this target only.
 
     ``adopt`` has the ARNs of the live resources to adopt for addresses. ``approved`` is the plan to apply, and ``commit`` what the apply records.
+    ``applied`` is the commit of the last apply, where git could be asked for it before.
     """
 
     project: Project
@@ -42,6 +44,7 @@ class Task:
     adopt: Mapping[Address, str] = field(default_factory=dict)
     approved: TargetPlan | None = None
     commit: str = ""
+    applied: AppliedCommit | None = None
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -72,7 +75,9 @@ class Work(Protocol[R_co]):
 
 
 class Executor(Protocol):
-    """Runs work on targets."""
+    """Runs work on targets. ``in_checkout`` says whether the work finds the git repository of the project."""
+
+    in_checkout: ClassVar[bool]
 
     def run(
         self,
@@ -92,6 +97,7 @@ class Executor(Protocol):
 class Threads:
     """Runs work in threads of this process, ``at_once`` targets at the same time; ``None`` is ``default_at_once``."""
 
+    in_checkout: ClassVar[bool] = True
     at_once: int | None = None
 
     def run(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from reconciler.workflow.survey import Progress, Survey, checked_results, combin
 
 if TYPE_CHECKING:
     from reconciler.apply import Event
+    from reconciler.drift.classify import AppliedCommit
     from reconciler.drift.report import DriftReport, Ignore
     from reconciler.model.observed import TargetOutputs
     from reconciler.workflow.drift import FindApplied
@@ -231,12 +233,14 @@ class DriftFound:
     """What ``drift`` found in a target: ``survey`` is the error if it could not be read, and then there is no report.
 
     ``ignored`` are the ignore rules that matched a difference; ``calls`` counts the requests.
+    ``commits`` are those of the last apply whose specs were needed and not found.
     """
 
     survey: Survey | AwsError
     calls: TargetCalls
     report: DriftReport | None = None
     ignored: frozenset[Ignore] = frozenset()
+    commits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,13 +260,20 @@ class DriftDetection:
         from reconciler.workflow.metrics_file import RunMetrics  # noqa: PLC0415
         from reconciler.workflow.outputs import stale_notes  # noqa: PLC0415
 
-        project, metrics = task.project, RunMetrics()
+        project, metrics, unknown = task.project, RunMetrics(), list[str]()
+
+        def find_applied(project: Project, target: str, commits: Iterable[str]) -> AppliedCommit:
+            found = task.applied or self.find_applied(project, target, commits)
+            if found.addresses is None:
+                unknown.extend(commits)
+            return found
+
         try:
             with metrics.connect(task.target) as connection:
                 survey = _survey(task, control, connection, PlanOptions(), every_kind=True)
                 if isinstance(survey, AdoptionError):
                     raise survey
-                report = drift_report(project, survey, self.find_applied, expand=self.expand, scope=self.scope)
+                report = drift_report(project, survey, find_applied, expand=self.expand, scope=self.scope)
                 report, matched = without(report, self.ignores)
                 if project.outputs:
                     report = replace(report, notes=(*report.notes, *stale_notes(project, survey)))
@@ -271,7 +282,32 @@ class DriftDetection:
         except AwsError as error:
             return DriftFound(error, metrics.calls_of(task.target.name))
         slim = _without_live_state(task, survey, self.scope)
-        return DriftFound(slim, metrics.calls_of(task.target.name), report, frozenset(matched))
+        return DriftFound(slim, metrics.calls_of(task.target.name), report, frozenset(matched), tuple(unknown))
+
+
+def detect_drift(
+    executor: Executor, work: DriftDetection, tasks: Sequence[Task], project: Project, progress: Progress | None
+) -> list[DriftFound | AwsError]:
+    """Return what was found in each target, in their order.
+
+    A worker without the git repository cannot find the spec of the commit that was applied last. It is found here, and the target is read again.
+    """
+    found = executor.run(work, tasks, progress=progress)
+    if executor.in_checkout:
+        return found
+    again = {
+        index: replace(tasks[index], applied=work.find_applied(project, tasks[index].target.name, one.commits))
+        for index, one in enumerate(found)
+        if isinstance(one, DriftFound) and one.commits
+    }
+    for index, one in zip(again, executor.run(work, list(again.values())) if again else (), strict=True):
+        first = found[index]
+        if isinstance(one, DriftFound) and isinstance(first, DriftFound):
+            counts = Counter(first.calls.counts) + Counter(one.calls.counts)
+            found[index] = replace(one, calls=one.calls._replace(counts=counts))
+        else:
+            found[index] = one
+    return found
 
 
 def _survey(

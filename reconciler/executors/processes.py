@@ -26,7 +26,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from reconciler.errors import AwsError
 from reconciler.executors.executor import Control, Task, Work
@@ -90,6 +90,7 @@ class Processes:
     A target is given up after ``timeout`` seconds.
     """
 
+    in_checkout: ClassVar[bool] = True
     count: int | None = None
     at_once: int | None = None
     timeout: float = 3600.0

@@ -10,15 +10,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from requests.utils import should_bypass_proxies
 
 from reconciler.aws.connection import connect
@@ -32,6 +26,7 @@ from reconciler.network import CA_VARIABLES, bypass_proxies_for_loopback
 from reconciler.plan.codec import dumps
 from reconciler.sandbox import Sandbox
 from reconciler.workflow.notifications import post
+from tests.certificates import make_certificates
 from tests.cli.support import REGION, run, stack
 from tests.forge.forge import forge_server
 from tests.forge.runs import github, gitlab
@@ -84,28 +79,10 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self.requests = 0
+        make_certificates(folder)
         self.bundle = folder / "ca.pem"
-        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-        own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "acme")])
-        span = now - timedelta(days=1), now + timedelta(days=1)
-        signed = (
-            x509.CertificateBuilder(own, own, key.public_key(), 1, *span)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.bundle.write_bytes(signed.public_bytes(Encoding.PEM))
-        served = ec.generate_private_key(ec.SECP256R1())
-        there = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-        certificate = (
-            x509.CertificateBuilder(own, there, served.public_key(), 2, *span)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        pem = folder / "server.pem"
-        private = served.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        pem.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.load_cert_chain(pem)
+        self._tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
 
     def answer(self, connection: socket.socket) -> None:
         with self._tls.wrap_socket(connection, server_side=True) as inside:

@@ -1,178 +1,41 @@
-"""Work on targets in threads and in processes: the same results, and what happens to a worker that dies, hangs or is to stop."""
+"""Work on targets by every executor: the same results, and what happens to a worker or a coordinator that dies, hangs or is to stop."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import yaml
 
 from reconciler.errors import AdoptionError, AwsError, Problem
+from reconciler.executors.dask_cluster import DaskCluster
 from reconciler.executors.executor import Control, Task, Threads
+from reconciler.executors.fleet import ApplyElsewhere, Silent, read_all, tasks_of
 from reconciler.executors.processes import Processes
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Guardrails, Project, Target
-from reconciler.plan.plan import PlanOptions
+from reconciler.plan.plan import PlanOptions, Result
 from reconciler.sandbox import Sandbox
-from tests.cli.support import REGION, Ran, stack
-
-COUNT = 6
-BROKEN, EMPTY, MUTE = "t2", "t3", "mute"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
+from reconciler.spec.desired import load_desired_states
+from reconciler.spec.project import load_project
+from reconciler.workflow.locks import FileLockBackend, LockClock, lock_targets, new_holder
+from reconciler.workflow.run import apply_plans
+from reconciler.workflow.survey import survey_targets
+from tests.cli.support import REGION, Ran
+from tests.workflow.fleets import ALL, MUTE, Cluster, calls, ended, keys_of, named, run, start, until_called, workers_of
 
 
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Iterator[Path]:
-    """A project of six accounts, one of them without credentials and one without resources, and a target that never answers."""
-    folder = tmp_path_factory.mktemp("fleet")
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
-        targets: dict[str, dict[str, str]] = {
-            f"t{n}": {
-                "region": REGION,
-                "accountId": f"{200_000_000_000 + n}",
-                "profile": f"p{n}",
-                "endpointUrl": server.endpoint_url,
-            }
-            for n in range(COUNT)
-        }
-        mute = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        targets[MUTE] = {"region": REGION, "accountId": "299999999999", "profile": "p0", "endpointUrl": mute}
-        project = {"stack": "acme", "targets": targets}
-        (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project, sort_keys=False), "utf-8")
-        (folder / "specs").mkdir()
-        (folder / "specs" / "live.yaml").write_text("channels: {one: {}, two: {latencyMode: NORMAL}}\n", "utf-8")
-        keys = "\n".join(
-            f"[p{n}]\naws_access_key_id = {200_000_000_000 + n}\naws_secret_access_key = any"
-            for n in range(40)
-            if f"t{n}" != BROKEN
-        )
-        (folder / "credentials").write_text(keys, "utf-8")
-        changed = [name for name in targets if name not in (BROKEN, EMPTY, MUTE)]
-        assert run(folder, "apply", "--auto-approve", *named(changed)).code == 0
-        spec = "channels: {one: {type: BASIC}, three: {}}\nrecordingConfigurations: {r: {destinationConfiguration: {s3: {bucketName: acme-vod}}}}\n"
-        (folder / "specs" / "live.yaml").write_text(spec, "utf-8")
-        yield folder
-
-
-def named(names: list[str]) -> list[str]:
-    return [word for name in names for word in ("-t", name)]
-
-
-CLUSTER = """
-import sys
-from distributed import LocalCluster
-if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None, protocol="tcp://") as cluster:
-        print(cluster.scheduler_address.replace("tcp", "dask"), flush=True)
-        for _ in sys.stdin:
-            print(*(worker.process.pid for worker in cluster.workers.values()), flush=True)
-"""
-
-
-class Cluster:
-    """A local Dask cluster of two worker processes, in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        assert process.stdout is not None
-        self.url = process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        """Kill the scheduler; its workers end by themselves."""
-        self._process.kill()
-
-    def workers(self) -> list[int]:
-        """Return the process ids of the workers."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return [int(one) for one in self._process.stdout.readline().split()]
-
-
-@pytest.fixture(scope="module")
-def cluster(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with own_cluster(fleet, tmp_path_factory.mktemp("dask")) as made:
-        yield made
-
-
-@contextlib.contextmanager
-def own_cluster(fleet: Path, folder: Path) -> Iterator[Cluster]:
-    (folder / "cluster.py").write_text(CLUSTER, "utf-8")
-    with subprocess.Popen(
-        [sys.executable, "cluster.py"],
-        cwd=folder,
-        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(fleet / "credentials"), "AWS_CONFIG_FILE": os.devnull},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        yield Cluster(process)
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-
-
-ALL = named([f"t{n}" for n in range(COUNT)])
-
-
-def start(folder: Path, *words: str, **env: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "reconciler", *words],
-        cwd=folder,
-        env={
-            **os.environ,
-            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
-            "AWS_CONFIG_FILE": os.devnull,
-            **env,
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> Ran:
-    out, err = process.communicate(timeout=120)
-    assert "Traceback" not in out + err, err
-    return Ran(process.returncode, out, err)
-
-
-def run(folder: Path, *words: str) -> Ran:
-    return ended(start(folder, *words))
-
-
-def until_called(server: Sandbox, process: subprocess.Popen[str], operation: str, count: int) -> None:
-    """Wait until an operation was called so often; a process that ends before that fails the test."""
-    while len(server.control.calls(operation=operation)) < count:
-        assert process.poll() is None, ended(process)
-        time.sleep(0.02)
-
-
-def workers_of(pid: int) -> list[int]:
-    """Return the worker processes of a process."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def targets_in(ran: Ran) -> object:
-    return [ran.json["targets"], ran.json.get("failed")]
+def targets_in(*shards: Ran) -> dict[str, str]:
+    """Return what reports say of each target, in the project's order."""
+    found = {
+        one["name"]: json.dumps(one) for ran in shards for one in (*ran.json["targets"], *ran.json.get("failed", ()))
+    }
+    return dict(sorted(found.items()))
 
 
 @pytest.mark.parametrize(
@@ -184,18 +47,26 @@ def targets_in(ran: Ran) -> object:
     ],
     ids=" ".join,
 )
-def test_threads_processes_and_dask_give_the_same_bytes(fleet: Path, cluster: Cluster, words: tuple[str, ...]) -> None:
-    said = [run(fleet, *words, "--executor", where, *ALL) for where in ("threads", "processes:2", cluster.url)]
-    assert {ran.code for ran in said} == {1}, said[0].err
-    assert len({json.dumps(targets_in(ran)) for ran in said}) == 1
-    assert len({ran.err for ran in said}) == 1
-    assert [one["name"] for one in said[0].json["targets"]] == ["t0", "t1", "t3", "t4", "t5"]
+def test_threads_processes_shards_and_dask_give_the_same_bytes(
+    fleet: Path, cluster: Cluster, words: tuple[str, ...]
+) -> None:
+    whole = [run(fleet, *words, "--executor", where, *ALL) for where in ("threads", "processes:2", cluster.url)]
+    assert {ran.code for ran in whole} == {1}, whole[0].err
+    assert len({ran.err for ran in whole}) == 1
+    assert [one["name"] for one in whole[0].json["targets"]] == ["t0", "t1", "t3", "t4", "t5"]
+    shards = [run(fleet, *words, "--shard", f"{number}/2", *ALL) for number in (1, 2)]
+    assert all(targets_in(one) for one in shards)
+    expected = targets_in(whole[0])
+    assert list(expected) == [f"t{n}" for n in range(6)]
+    assert [targets_in(one) for one in whole[1:]] == [expected] * 2
+    assert targets_in(*shards) == expected
+    assert sum(len(targets_in(one)) for one in shards) == 6, "each in one shard"
 
 
 def test_a_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox) -> None:
     expected = run(fleet, "plan", "--format", "json", *ALL)
     server.control.clear_calls()
-    server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=2 * COUNT)
+    server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=12)
     process = start(fleet, "plan", "--format", "json", "--executor", "processes:2", *ALL)
     until_called(server, process, "GetCallerIdentity", 2)
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
@@ -215,133 +86,182 @@ def test_a_target_that_hangs_is_given_up_and_named(fleet: Path) -> None:
     )
 
 
-def test_a_dask_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox, cluster: Cluster) -> None:
-    expected = run(fleet, "plan", "--format", "json", *ALL)
-    server.control.clear_calls()
-    server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=2 * COUNT)
-    process = start(fleet, "plan", "--format", "json", "--executor", cluster.url, *ALL)
-    before = cluster.workers()
-    until_called(server, process, "GetCallerIdentity", 2)
-    os.kill(before[0], signal.SIGKILL)
-    ran = ended(process)
-    server.control.clear_faults()
-    assert targets_in(ran) == targets_in(expected)
-    assert cluster.workers() != before
+def there(where: str, cluster: Cluster) -> tuple[str, ...]:
+    """Return the options for a place to work; ``dask`` is the cluster."""
+    if where == "shard":
+        return ("--shard", "1/1")
+    return ("--executor", cluster.url if where == "dask" else where)
 
 
-def test_a_target_that_hangs_at_a_dask_worker_is_given_up_and_named(fleet: Path, cluster: Cluster) -> None:
-    where = ("--executor", cluster.url, "--target-timeout", "6s")
-    ran = run(fleet, "drift", "--format", "json", *where, *named(["t0", "t1", MUTE, "t4"]))
-    assert ran.code == 1
-    assert [one["name"] for one in ran.json["targets"]] == ["t0", "t1", "t4"]
-    assert f"{MUTE}: given up after 6 s without a result" in ran.err
+def assert_in_sync(folder: Path, server: Sandbox) -> None:
+    """Check that every target has what the spec says once, by a run that has another executor."""
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+    drift = run(folder, "drift", "--format", "json")
+    assert drift.code == 0, drift.out
+    assert '"duplicate"' not in drift.out.replace('"duplicate": 0', "")
 
 
-def test_a_scheduler_that_is_not_there_and_a_sandbox_are_refused(fleet: Path, tmp_path: Path, cluster: Cluster) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    ran = run(fleet, "plan", "--executor", f"dask://127.0.0.1:{port}", *ALL)
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith(f"the Dask scheduler at tcp://127.0.0.1:{port} cannot be reached (")
-    assert len(ran.err.splitlines()) == 1
-    stack(tmp_path, {"channels": {"a": {}}})
-    refused = start(tmp_path, "plan", "--executor", cluster.url)
-    assert "target dev has a sandbox, which is a file of this machine" in ended(refused).err
-
-
-@pytest.fixture
-def empty(fleet: Path, server: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A project of three accounts without resources, ten channels and a reference each."""
-    first = request.param
-    targets = {
-        f"a{n}": {
-            "region": REGION,
-            "accountId": f"{200_000_000_000 + n}",
-            "profile": f"p{n}",
-            "endpointUrl": server.endpoint_url,
-        }
-        for n in range(first, first + 3)
-    }
-    (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": targets}), "utf-8")
-    (tmp_path / "specs").mkdir()
-    channels = {f"c{n}": {"recordingConfiguration": "r"} for n in range(10)}
-    recording = {"r": {"destinationConfiguration": {"s3": {"bucketName": "acme-vod"}}}}
-    spec = yaml.safe_dump({"channels": channels, "recordingConfigurations": recording})
-    (tmp_path / "specs" / "live.yaml").write_text(spec, "utf-8")
-    (tmp_path / "credentials").write_text((fleet / "credentials").read_text("utf-8"), "utf-8")
-    return tmp_path
-
-
-def where_to_run(name: str, cluster: Cluster) -> tuple[str, ...]:
-    return ("--executor", cluster.url if name == "dask" else name)
-
-
-@pytest.mark.parametrize(("empty", "where"), [(10, "processes:2"), (13, "dask")], indirect=["empty"])
+@pytest.mark.parametrize("where", ["processes:2", "dask"])
 def test_an_apply_elsewhere_ends_in_sync_and_leaves_its_record_here(empty: Path, where: str, cluster: Cluster) -> None:
-    there = where_to_run(where, cluster)
-    ran = run(empty, "apply", "--auto-approve", "--format", "json", *there, "-t", "a10" if where != "dask" else "a13")
+    where_to = there(where, cluster)
+    ran = run(empty, "apply", "--auto-approve", "--format", "json", *where_to, "-t", "a")
     assert ran.code == 0, ran.err
     last = json.loads(ran.out.splitlines()[-1])
     (outputs,) = last["outputs"]["targets"]
     assert len(outputs["resources"]) == 11
-    assert run(empty, "plan", "--out", "plan.json", *there).code == 0
-    assert run(empty, "apply", "plan.json", *there).code == 3, "not approved"
-    saved = run(empty, "apply", "plan.json", "--auto-approve", *there)
+    assert run(empty, "plan", "--out", "plan.json", *where_to).code == 0
+    assert run(empty, "apply", "plan.json", *where_to).code == 3, "not approved"
+    saved = run(empty, "apply", "plan.json", "--auto-approve", *where_to)
     assert saved.code == 0, saved.err
     assert saved.out.count("  done  create channel/c") == 20
-    assert run(empty, "apply", "plan.json", "--auto-approve", *there).code == 3, "it was applied"
-    assert run(empty, "plan", "--detailed-exitcode", *there).code == 0
+    assert run(empty, "apply", "plan.json", "--auto-approve", *where_to).code == 3, "it was applied"
+    assert run(empty, "plan", "--detailed-exitcode", *where_to).code == 0
     folder = empty / ".ivs-reconciler"
-    assert len(list(folder.glob("applied-a*.json"))) == 3
-    assert all('"event":"end"' in one.read_text("utf-8") for one in folder.glob("journal-a*.jsonl"))
-    (channel,) = [one for one in (folder / "applied-a10.json", folder / "applied-a13.json") if one.exists()]
-    assert '"channel/c9"' in channel.read_text("utf-8")
+    assert len(list(folder.glob("applied-*.json"))) == 3
+    assert all('"event":"end"' in one.read_text("utf-8") for one in folder.glob("journal-*.jsonl"))
+    assert '"channel/c9"' in (folder / "applied-a.json").read_text("utf-8")
     (empty / "specs" / "live.yaml").write_text("channels: {c0: {}}\n", "utf-8")
-    refused = run(empty, "apply", "--auto-approve", "--prune", *there)
+    refused = run(empty, "apply", "--auto-approve", "--prune", *where_to)
     assert refused.code == 3
     assert "prune" in refused.err or "delete" in refused.err
 
 
-@pytest.mark.parametrize(("empty", "where"), [(20, "processes:2"), (23, "dask")], indirect=["empty"])
+@pytest.mark.parametrize("where", ["processes:2", "dask"])
 def test_a_worker_that_is_killed_in_an_apply_doubles_and_loses_nothing(
     empty: Path, where: str, cluster: Cluster, server: Sandbox
 ) -> None:
-    server.control.clear_calls()
     server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.3, times=None)
-    process = start(empty, "apply", "--auto-approve", *where_to_run(where, cluster))
+    process = start(empty, "apply", "--auto-approve", *there(where, cluster))
     until_called(server, process, "CreateChannel", 6)
     os.kill((cluster.workers() if where == "dask" else workers_of(process.pid))[0], signal.SIGKILL)
     ran = ended(process)
     server.control.clear_faults()
     assert ran.code == 0, ran.out + ran.err
-    assert run(empty, "plan", "--detailed-exitcode").code == 0
     created = server.control.calls(operation="CreateChannel", limit=1000)
     assert len({(call["account"], call["parameters"]["name"]) for call in created}) == 30
     assert where == "dask" or ": done before" in ran.out, "it was killed in the middle"
-    drift = run(empty, "drift", "--format", "json")
-    assert drift.code == 0, drift.out
-    assert "duplicate" not in drift.out.replace('"duplicate": 0', "")
+    assert_in_sync(empty, server)
 
 
-@pytest.mark.parametrize(("empty", "number"), [(30, signal.SIGINT), (33, signal.SIGKILL)], indirect=["empty"])
-def test_workers_stop_with_the_process_that_asked(empty: Path, number: int, server: Sandbox) -> None:
+def gone(pid: int) -> None:
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("where", ["processes:2", "dask", "shard"])
+def test_a_coordinator_that_is_killed_while_it_plans_leaves_nothing(
+    fleet: Path, where: str, cluster: Cluster, server: Sandbox, tmp_path: Path
+) -> None:
+    targets, out = named(["t0", "t1", "t3", "t4", "t5"]), tmp_path / "plan.json"
+    expected = run(fleet, "plan", "--format", "json", *targets)
     server.control.clear_calls()
+    server.control.add_fault(effect="delay", operation="GetCallerIdentity", seconds=1.0, times=None)
+    before = sorted(fleet.rglob("*"))
+    words = ("plan", "--out", str(out), "--format", "json", *there(where, cluster), *targets)
+    process = start(fleet, *words)
+    until_called(server, process, "GetCallerIdentity", 2)
+    workers = workers_of(process.pid)
+    process.kill()
+    assert ended(process).code == -signal.SIGKILL
+    server.control.clear_faults()
+    for pid in workers:
+        gone(pid)
+    cluster.until_idle()
+    assert sorted(fleet.rglob("*")) == before
+    assert not out.exists()
+    again = run(fleet, *words)
+    assert again.code == 0, again.err
+    assert targets_in(again) == targets_in(expected)
+    assert out.exists()
+
+
+@pytest.mark.parametrize("how", ["interrupted", "interrupted twice", "killed"])
+@pytest.mark.parametrize("where", ["processes:2", "dask"])
+def test_workers_stop_with_the_process_that_asked(
+    empty: Path, where: str, how: str, cluster: Cluster, server: Sandbox
+) -> None:
     server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.5, times=None)
-    process = start(empty, "apply", "--auto-approve", "--executor", "processes:2")
+    # Two at once, so that the third target waits.
+    process = start(empty, "apply", "--auto-approve", "--targets-at-once", "2", *there(where, cluster))
     until_called(server, process, "CreateChannel", 3)
     workers = workers_of(process.pid)
-    process.send_signal(number)
+    process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGINT)
+    if how == "interrupted twice":
+        assert process.stderr is not None
+        assert any(line.startswith("Interrupted: waiting ") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
     ran = ended(process)
+    for pid in workers:
+        gone(pid)
+    cluster.until_idle()
+    created = calls(server, "CreateChannel")
+    assert 3 <= created < 20, "each target creates ten, some at a time"
     server.control.clear_faults()
-    assert ran.code == (4 if number == signal.SIGINT else -signal.SIGKILL), ran.err
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
-        time.sleep(0.02)
-    created = len(server.control.calls(operation="CreateChannel", limit=1000))
-    assert 3 <= created < 30
-    again = run(empty, "apply", "--auto-approve", "--executor", "processes:2")
+    assert ran.code == {"interrupted": 4, "interrupted twice": 130, "killed": -signal.SIGKILL}[how]
+    if how == "interrupted":
+        assert ran.err.strip() == "Interrupted: waiting for in-flight calls. Press Ctrl-C again to exit now."
+        assert ran.out.count("  done  create channel/") == created
+        assert "Apply interrupted for c: 0 done, 11 skipped (0 calls, " in ran.out
+    again = run(empty, "apply", "--auto-approve", *there(where, cluster))
     assert again.code == 0, again.err
-    assert len(server.control.calls(operation="CreateChannel", limit=1000)) == 30, "none twice"
-    assert run(empty, "plan", "--detailed-exitcode").code == 0
+    assert calls(server, "CreateChannel") == 30, "none twice"
+    assert_in_sync(empty, server)
+
+
+OTHER = new_holder("apply", time.time() + 3600)
+
+
+@pytest.mark.parametrize("where", ["threads", "processes:2", "dask"])
+def test_a_lost_lock_stops_the_apply_of_its_target_only(
+    empty: Path, where: str, cluster: Cluster, server: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in keys_of(empty).items():
+        monkeypatch.setenv(name, value)
+    project = load_project(empty)
+    targets = tuple(project.targets.values())
+    desired = load_desired_states(project, targets)
+    lock = FileLockBackend(str(empty / "b.lock"))
+    server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.5, times=None)
+
+    def take_away() -> None:
+        while not server.control.calls(operation="CreateChannel", account=str(project.targets["b"].account_id)):
+            time.sleep(0.02)
+        lock.force(OTHER)
+
+    said: list[str] = []
+    # A second of the lock's clock is a hundredth of one.
+    clock = LockClock(wait=lambda over, seconds: over.wait(seconds / 100))
+    thief = threading.Thread(target=take_away)
+    with ExitStack() as stack:
+        lost = stack.enter_context(lock_targets(targets, "apply", notify=said.append, clock=clock))
+        thief.start()
+        if where == "threads":
+            surveys = stack.enter_context(survey_targets(project, targets, PlanOptions(), desired=desired))
+            results = apply_plans(surveys, project, Silent(), stop=threading.Event(), lost=lost)
+        else:
+            executor = DaskCluster(cluster.url.replace("dask", "tcp")) if where == "dask" else Processes(2)
+            tasks = tasks_of(project, targets, desired, PlanOptions())
+            found = read_all(executor, tasks, project, None, {})
+            results = ApplyElsewhere(executor, tasks)(found, project, Silent(), stop=threading.Event(), lost=lost)
+    thief.join()
+    assert said == [
+        f"b: the lock file {empty / 'b.lock'} was lost: another run took it; waiting for in-flight calls, no more start"
+    ]
+    assert [(one.name, one.complete, one.interrupted) for one in results] == [
+        ("a", True, False),
+        ("b", False, True),
+        ("c", True, False),
+    ]
+    done = sum(one.result is Result.DONE and one.address.kind == "channel" for one in results[1].outcomes)
+    assert 1 <= done == calls(server, "CreateChannel", account=str(project.targets["b"].account_id)) < 10
+    assert lock.read()[0] == OTHER, "it is the other's"
+    server.control.clear_faults()
+    refused = run(empty, "apply", "--auto-approve", "-t", "b")
+    assert (refused.code, "b.lock is held by" in refused.err) == (3, True)
+    assert run(empty, "unlock", "--force", "-t", "b").code == 0
+    assert run(empty, "apply", "--auto-approve", *there(where, cluster)).code == 0
+    assert calls(server, "CreateChannel") == 30, "none twice"
+    assert_in_sync(empty, server)
 
 
 def test_the_environment_names_an_executor(fleet: Path) -> None:
@@ -349,26 +269,9 @@ def test_the_environment_names_an_executor(fleet: Path) -> None:
         ("spawn", "IVS_RECONCILER_EXECUTOR: 'spawn' is not threads"),
         ("threads", "--target-timeout needs"),
     ):
-        ran = ended(start(fleet, "plan", "--target-timeout", "5s", IVS_RECONCILER_EXECUTOR=value))
+        ran = run(fleet, "plan", "--target-timeout", "5s", IVS_RECONCILER_EXECUTOR=value)
         assert (ran.code, ran.out) == (1, "")
         assert said in ran.err
-
-
-def test_a_scheduler_that_is_lost_is_named_by_each_target_without_a_result(
-    fleet: Path, tmp_path: Path, server: Sandbox
-) -> None:
-    with own_cluster(fleet, tmp_path) as cluster:
-        workers = cluster.workers()
-        server.control.clear_calls()
-        process = start(fleet, "plan", "--format", "json", "--executor", cluster.url, *named(["t0", MUTE]))
-        until_called(server, process, "GetCallerIdentity", 1)
-        cluster.kill()
-        ran = ended(process)
-    for pid in workers:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    assert ran.code == 1
-    assert f"{MUTE}: the connection to the Dask scheduler at {cluster.url.replace('dask', 'tcp')} was lost" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,166 @@
+"""A fleet of accounts on one embedded server, commands on it as processes, and a local Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from reconciler.sandbox import Sandbox
+from tests.cli.support import REGION, Ran
+from tests.cli.support import run as run_here
+
+ACCOUNTS = 100
+COUNT = 6
+BROKEN, EMPTY, MUTE = "t2", "t3", "mute"
+
+
+def named(names: Sequence[str]) -> list[str]:
+    return [word for name in names for word in ("-t", name)]
+
+
+ALL = named([f"t{n}" for n in range(COUNT)])
+
+
+def account(number: int) -> str:
+    return f"{200_000_000_000 + number}"
+
+
+def target(number: int, url: str, **more: object) -> dict[str, object]:
+    """Return one target of a project file: the account with this number."""
+    return {"region": REGION, "accountId": account(number), "profile": f"p{number}", "endpointUrl": url, **more}
+
+
+def write_project(folder: Path, targets: Mapping[str, object], spec: Mapping[str, object]) -> None:
+    """Write a project with these targets and this spec, and the credentials of all accounts but one."""
+    project = yaml.safe_dump({"stack": "acme", "targets": dict(targets)}, sort_keys=False)
+    (folder / "ivs-reconciler.yaml").write_text(project, "utf-8")
+    (folder / "specs").mkdir()
+    (folder / "specs" / "live.yaml").write_text(yaml.safe_dump(dict(spec)), "utf-8")
+    keys = (
+        f"[p{n}]\naws_access_key_id = {account(n)}\naws_secret_access_key = any\n"
+        for n in range(ACCOUNTS)
+        if f"t{n}" != BROKEN
+    )
+    (folder / "credentials").write_text("".join(keys), "utf-8")
+
+
+def keys_of(folder: Path) -> dict[str, str]:
+    return {"AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"), "AWS_CONFIG_FILE": os.devnull}
+
+
+def start(folder: Path, *words: str, **env: str) -> subprocess.Popen[str]:
+    # Whoever calls the tests may ignore SIGINT, as a shell does for what it starts in the background.
+    return subprocess.Popen(
+        [sys.executable, "-m", "reconciler", *words],
+        cwd=folder,
+        env={**os.environ, **keys_of(folder), **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - nothing else runs in this moment
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> Ran:
+    out, err = process.communicate(timeout=300)
+    assert "Traceback" not in out + err, err
+    return Ran(process.returncode, out, err)
+
+
+def run(folder: Path, *words: str, **env: str) -> Ran:
+    """Run a command; one that connects to a Dask cluster as a process, because that leaves threads and settings behind."""
+    if any(word.startswith("dask") for word in words):
+        return ended(start(folder, *words, **env))
+    return run_here(folder, *words, env={**keys_of(folder), **env})
+
+
+def until_called(server: Sandbox, process: subprocess.Popen[str], operation: str, count: int) -> None:
+    """Wait until an operation was called so often; a process that ends before that fails the test."""
+    while calls(server, operation) < count:
+        assert process.poll() is None, ended(process)
+        time.sleep(0.02)
+
+
+def calls(server: Sandbox, operation: str, account: str = "") -> int:
+    """Return how often an operation was called."""
+    return len(server.control.calls(operation=operation, account=account, limit=1000))
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the worker processes of a process."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+CLUSTER = """
+import sys, time
+from distributed import Client, LocalCluster
+
+def working(dask_worker):
+    return len(dask_worker.state.executing)
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None, protocol="tcp://") as cluster:
+        print(cluster.scheduler_address.replace("tcp", "dask"), flush=True)
+        for line in sys.stdin:
+            if line.strip() == "idle":
+                with Client(cluster, set_as_default=False) as client:
+                    while any(client.run(working).values()):
+                        time.sleep(0.05)
+            print(*(worker.process.pid for worker in cluster.workers.values()), flush=True)
+"""
+
+
+class Cluster:
+    """A local Dask cluster of two worker processes, in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        self.url = process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        """Kill the scheduler; its workers end by themselves."""
+        self._process.kill()
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return self._ask("workers")
+
+    def until_idle(self) -> None:
+        """Wait until no worker works on a task, one that was cancelled included."""
+        self._ask("idle")
+
+    def _ask(self, question: str) -> list[int]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{question}\n")
+        self._process.stdin.flush()
+        return [int(one) for one in self._process.stdout.readline().split()]
+
+
+@contextlib.contextmanager
+def own_cluster(keys: Mapping[str, str], folder: Path) -> Iterator[Cluster]:
+    """Run a cluster whose workers have these credentials."""
+    (folder / "cluster.py").write_text(CLUSTER, "utf-8")
+    with subprocess.Popen(
+        [sys.executable, "cluster.py"],
+        cwd=folder,
+        env={**os.environ, **keys},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield Cluster(process)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
