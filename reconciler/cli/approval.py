@@ -29,6 +29,7 @@ from reconciler.report.outputs import outputs_json
 from reconciler.report.text import render_results
 from reconciler.report.words import apply_states, join_words, nonzero, plural
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
+from reconciler.workflow.history import without_commit
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import outputs_of, publish, survey_after
@@ -112,7 +113,11 @@ def approve_and_run(
     events = _JsonLines(work) if args.format == "json" else None
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
     if not work:
-        (elsewhere or apply_plans)(surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once)
+        if any(without_commit(survey.live, project.stack) for survey in surveys):
+            surveys = _with_commit(plan, surveys, project, args)
+        (elsewhere or apply_plans)(
+            surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once, note=_note
+        )
         handed_on = _hand_on(
             surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once, elsewhere=elsewhere
         )
@@ -126,24 +131,14 @@ def approve_and_run(
     _require_approval(plan, args)
     if before_first_call:
         before_first_call()
-    surveys = (
-        [replace(survey, commit=commit) for survey in surveys]
-        if (commit := _commit_of(plan, surveys, project, args))
-        else surveys
-    )
+    surveys = _with_commit(plan, surveys, project, args)
     handed_on = _HandedOn()
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
             try:
                 with nullcontext(events) if events else Screen(paint, work) as watch:
                     results = (elsewhere or apply_plans)(
-                        surveys,
-                        project,
-                        watch,
-                        stop=stop,
-                        lost=lost,
-                        at_once=at_once,
-                        note=lambda text: print_notes([text]),
+                        surveys, project, watch, stop=stop, lost=lost, at_once=at_once, note=_note
                     )
                 if not events and (overview := render_results(plan, results, paint=paint)):
                     write_fitted(f"\n{overview}", sys.stdout)
@@ -186,13 +181,18 @@ def _show(plan: Plan, surveys: Sequence[Survey], project: Project, args: argpars
         raise PlanRefused("\n".join([*refused, "Nothing was changed."]))
 
 
-def _commit_of(plan: Plan, surveys: Sequence[Survey], project: Project, args: argparse.Namespace) -> str:
-    """Return the commit that this run records as applied: unknown if it applies only a part, and empty if it changes no address."""
+def _with_commit(plan: Plan, surveys: Sequence[Survey], project: Project, args: argparse.Namespace) -> Sequence[Survey]:
+    """Return the surveys with the commit that this run records as applied: unknown if it applies only a part, and none if it changes no address."""
     if args.command not in ("apply", "adopt"):
-        return ""
-    if args.command == "adopt" or plan.options.only or plan.options.exclude:
-        return UNKNOWN_COMMIT
-    return commit_to_record(project, {survey.target.name: survey.desired for survey in surveys})
+        return surveys
+    commit = UNKNOWN_COMMIT
+    if args.command == "apply" and not (plan.options.only or plan.options.exclude):
+        commit = commit_to_record(project, {survey.target.name: survey.desired for survey in surveys})
+    return [replace(survey, commit=commit) for survey in surveys]
+
+
+def _note(text: str) -> None:
+    print_notes([text])
 
 
 def _warn(text: str) -> None:

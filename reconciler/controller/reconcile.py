@@ -47,7 +47,7 @@ from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, 
 from reconciler.plan.stale import as_applied
 from reconciler.report.words import plural
 from reconciler.workflow.drift import FindApplied, drift_report
-from reconciler.workflow.history import applied_specs
+from reconciler.workflow.history import applied_specs, without_commit
 from reconciler.workflow.last_apply import expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
@@ -240,8 +240,10 @@ def _apply(
     revision: CheckedRevision, run: Run, survey: Survey, due: Survey, deps: Dependencies
 ) -> tuple[ApplyResult | None, list[str]]:
     """Apply the plan that is due with the target locked; return the result, and which outputs could not be published. Raises ``PlanRefused`` if the target changed meanwhile."""
-    # An empty plan needs no lock: applying it only records the resources.
-    locked = () if not due.plan.actions else (due.target,)
+    # An empty plan needs no lock, unless it corrects a tag: applying it only records the resources.
+    commit = run.commit if run.mode is not Mode.HEAL else ""
+    writes = due.plan.actions or (commit and without_commit(due.live, due.desired.stack))
+    locked = (due.target,) if writes else ()
     # The record keeps what is in the spec and was not touched.
     recorded = replace(due.desired, resources={**survey.desired.resources, **due.desired.resources})
     with (
@@ -250,10 +252,12 @@ def _apply(
             locked, "run", notify=lambda text: _LOG.warning("lock", reason=text), clock=LockClock(deps.now, deps.sleep)
         ) as lost,
     ):
-        if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey)).plan) != run.plan_id:
+        if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey)).plan) != fingerprint(
+            due.plan
+        ):
             raise PlanRefused("another run applied before the lock was acquired; the next reconciliation plans again")
         results = apply_plans(
-            [replace(due, desired=recorded, commit=run.commit if run.mode is not Mode.HEAL else "")],
+            [replace(due, desired=recorded, commit=commit)],
             revision.project,
             _NoProgress(),
             stop=deps.stop,

@@ -21,6 +21,7 @@ from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.target import Project, Target
 from reconciler.plan.plan import ApplyResult, Outcome, PlanOptions, Result, TargetPlan
+from reconciler.workflow.history import without_commit
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, raise_failures, survey_one
 
@@ -337,11 +338,13 @@ def _survey(
 
 
 def _without_live_state(task: Task, survey: Survey, scope: PlanOptions) -> Survey:
-    """Return the survey without its connection and spec, and without live resources unless globs or an unfinished apply are compared with them."""
+    """Return the survey without its connection and spec, and without live resources unless globs or an unfinished apply are compared with them, or they lack the commit of the last apply."""
     live, name = survey.live, survey.target.name
     last = None if scope.only or scope.exclude else last_run(Path(task.project.root), name)
     if not (scope.only or scope.exclude) and (last is None or last.ended):
-        live = LiveState(live.account_id, live.region, {}, unreadable=live.unreadable, not_read=live.not_read)
+        shown = without_commit(live, survey.desired.stack) if not survey.plan.actions else None
+        kept = {} if shown is None else {shown.kind: (shown,)}
+        live = LiveState(live.account_id, live.region, kept, unreadable=live.unreadable, not_read=live.not_read)
     desired = DesiredState(survey.desired.stack, {}, survey.desired.digest)
     return replace(survey, connection=survey.connection.released(), live=live, desired=desired)
 

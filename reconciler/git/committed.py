@@ -25,7 +25,7 @@ from reconciler.errors import ReconcilerError, SpecError, StalePlan, os_reason
 from reconciler.git.clone import commit_of, git_output, head_commit
 from reconciler.git.revision import Revision, checked_out
 from reconciler.git.source import Commit, ProjectRules, Source, project_in
-from reconciler.model.address import UNKNOWN_COMMIT, Address
+from reconciler.model.address import UNKNOWN_COMMIT, Address, is_commit
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project
 from reconciler.spec.desired import load_desired, load_desired_states
@@ -141,7 +141,6 @@ def _refusal(commit: str, differing: list[str]) -> StalePlan:
     )
 
 
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MOST = 3
 """Commits of one target that are read. There is more than one only if a resource with the tag came back."""
 
@@ -225,7 +224,7 @@ def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str
 
     The second target of a commit reads all of them: a fleet would write its files once for each otherwise.
     """
-    if _COMMIT.fullmatch(commit) is None:
+    if not is_commit(commit):
         return "the last apply did not create everything, or ran with uncommitted changes, in part, or outside a git repository"
     with _reading:
         if len(_known) > _MOST_KNOWN:

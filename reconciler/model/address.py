@@ -73,9 +73,10 @@ RETIRES = PREFIX + "retires"
 ATTEMPT = PREFIX + "attempt"
 """On a new resource: the number of the attempt that created it, by which an apply finds it if the answer is lost. Never compared."""
 COMMIT = PREFIX + "commit"
-"""On one resource of a target: the git commit of the last apply, or ``UNKNOWN_COMMIT``. Never compared."""
+"""On one resource of a target: the git commit of the last apply, or ``UNKNOWN_COMMIT`` and a mark of that apply. Never compared."""
 UNKNOWN_COMMIT = "unknown"
 """The last apply ran with uncommitted changes, in part, or outside a git repository, or could not create all resources."""
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 WAITING = "waiting"
 OWNERSHIP = frozenset({STACK, ID, SPEC, PROTECT})
 OWN = OWNERSHIP | {ROTATION, DELIVERED, RETIRES}
@@ -90,6 +91,11 @@ MAX_TAGS_WITH_ATTEMPT = 40
 
 MAX_SPEC_TAGS = MAX_TAGS - len(OWNERSHIP)
 """User tags that a spec may set on one resource: the limit minus the ownership tags."""
+
+
+def is_commit(text: str) -> bool:
+    """Return whether a text is the id of a git commit, which the tag ``COMMIT`` may have instead of anything else."""
+    return _COMMIT.fullmatch(text) is not None
 
 
 def comparable_tags(tags: Mapping[str, str], ignore: Iterable[str] = ()) -> dict[str, str]:

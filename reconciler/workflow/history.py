@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
 from reconciler.errors import AwsError
-from reconciler.model.address import COMMIT, MAX_TAGS_WITH_ATTEMPT, SPEC, UNKNOWN_COMMIT, Address, KindName
+from reconciler.model.address import COMMIT, MAX_TAGS_WITH_ATTEMPT, SPEC, UNKNOWN_COMMIT, Address, KindName, is_commit
 from reconciler.model.kinds import KINDS, LISTED, TAG, child_of
-from reconciler.model.resource import DesiredState, LiveState
+from reconciler.model.resource import DesiredState, LiveResource, LiveState
 from reconciler.model.values import freeze, thaw
 from reconciler.plan.plan import ApplyResult, Result, TargetPlan, Verb
 from reconciler.plan.stale import AppliedSpec
@@ -105,6 +106,22 @@ def recorded_commits(live: LiveState, stack: str) -> set[str]:
     return {resource.commit for _, resource in live.claims(stack) if resource.commit}
 
 
+def without_commit(live: LiveState, stack: str) -> LiveResource | None:
+    """Return a resource that shows that the commit of the last apply is unknown: one with such a tag, or any if none has a commit.
+
+    ``None`` if it is known, nothing exists, or something could not be read.
+    """
+    if live.unreadable:
+        return None
+    first, known = None, False
+    for _, resource in live.claims(stack):
+        if resource.commit and not is_commit(resource.commit):
+            return resource
+        known = known or bool(resource.commit)
+        first = first or resource
+    return None if known else first
+
+
 def record_commit(
     calls: ReadCalls,
     plan: TargetPlan,
@@ -117,6 +134,7 @@ def record_commit(
 
     To be called before the first step, and again with the result. The commit of an apply that creates resources is unknown
     until all are created: one that was interrupted or killed does not tell what existed.
+    An unknown commit has a mark, so that the record of one such apply is not taken for that of another.
     """
     leaving = {action.arn for action in plan.actions if action.verb in _LEAVING}
     leaving |= {arn for duplicate in plan.duplicates for arn in duplicate.others}
@@ -153,6 +171,8 @@ def record_commit(
                 and outcome.address.kind in LISTED
                 and len(desired.resources[outcome.address].tags) < MAX_TAGS_WITH_ATTEMPT
             ][:1]
+    if commit == UNKNOWN_COMMIT:
+        commit = f"{UNKNOWN_COMMIT}-{uuid.uuid4().hex[:12]}"
     for address, arn in holders:
         try:
             calls.call(TAG, {"resourceArn": arn, "tags": {COMMIT: commit}}, KINDS[address.kind].service)

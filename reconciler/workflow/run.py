@@ -19,10 +19,11 @@ from typing import Protocol
 
 from reconciler.apply import Event, Forecast, NewResources, StepFinished, execute
 from reconciler.aws.reader import list_kind
+from reconciler.model.address import is_commit
 from reconciler.model.target import Project
 from reconciler.plan.plan import ApplyResult
 from reconciler.plan.steps import Call, call_of, calls_of, expected
-from reconciler.workflow.history import record_apply, record_commit
+from reconciler.workflow.history import record_apply, record_commit, without_commit
 from reconciler.workflow.journal import Journal, close_last_run
 from reconciler.workflow.locks import any_of
 from reconciler.workflow.records import records_of
@@ -120,7 +121,8 @@ def apply_target(
     root, records, plan = Path(project.root), records_of(project), survey.plan
     if not plan.actions:
         close_last_run(root, plan.name, plan.account_id)
-        record_apply(records, project.stack, plan, survey.live, None, survey.desired)
+        commit = _record_known_commit(survey, note) if not stop.is_set() else ""
+        record_apply(records, project.stack, plan, survey.live, None, survey.desired, commit)
         return None
     gateway = survey.connection.gateway
     lists = CountedCalls(gateway)
@@ -165,6 +167,20 @@ def apply_target(
     if not_recorded:
         note(f"{plan.name}: the record of this apply was not written ({not_recorded}); {_CONSEQUENCE}")
     return result
+
+
+def _record_known_commit(survey: Survey, note: Callable[[str], None]) -> str:
+    """Record the commit of a target in sync if that of the last apply is unknown, and return it; empty if nothing was recorded.
+
+    An older commit stays: no tag is written with every commit that changes nothing here.
+    """
+    is_whole = is_commit(survey.commit) and not survey.desired.missing
+    if not is_whole or without_commit(survey.live, survey.desired.stack) is None:
+        return ""
+    commit, failed = record_commit(survey.connection.gateway, survey.plan, survey.live, survey.desired, survey.commit)
+    if failed:
+        note(f"{survey.plan.name}: the commit of this apply was not recorded ({failed}); {_CONSEQUENCE}")
+    return commit
 
 
 def with_forecasts(

@@ -605,3 +605,20 @@ def test_of_a_long_history_only_the_newest_commits_tell(tmp_path: Path) -> None:
         begin_on_a_fresh_disk(world)
         assert (world.last().status, world.last().drifted, world.last().pending) == (RunStatus.DRIFTED, 1, 0)
         assert f"commit {applied[:10]} of the last apply is not among the newest commits" in world.last().message
+
+
+def test_a_target_in_sync_gets_its_commit_recorded_once_if_that_is_unknown(tmp_path: Path) -> None:
+    tag = "ivs-reconciler:commit"
+    with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
+        world.settle()
+        (arn,) = (each["arn"] for each in ivs.list_channels()["channels"] if tag in each["tags"])
+        ivs.tag_resource(resourceArn=arn, tags={tag: "unknown-0123456789ab"})
+        head = world.repo.commit({"README.md": "No change of the spec"})
+        world.settle()
+        assert ivs.list_tags_for_resource(resourceArn=arn)["tags"][tag] == head
+        assert world.last().status is RunStatus.IN_SYNC
+        world.repo.commit({"README.md": "Nor here"})
+        world.sandboxes["dev"].control.clear_calls()
+        world.settle()
+        assert world.last().status is RunStatus.IN_SYNC
+        assert "TagResource" not in world.operations()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -49,6 +50,11 @@ def tags(folder: Path) -> dict[str, str]:
     with outside(folder) as (ivs, _):
         found = ivs.list_channels()["channels"]
     return {each["name"]: each["tags"][TAG] for each in found if TAG in each["tags"]}
+
+
+def is_unknown(tag: str) -> bool:
+    """Return whether a commit is unknown; each such apply has a mark of its own."""
+    return re.fullmatch("unknown-[0-9a-f]{12}", tag) is not None
 
 
 def drift(folder: Path, *words: str) -> tuple[int, dict[str, str], str]:
@@ -157,7 +163,7 @@ def test_what_git_cannot_tell_is_said_and_exits_as_before(repo: Path, tmp_path: 
 def test_an_apply_with_uncommitted_changes_records_no_commit(repo: Path) -> None:
     rewrite(repo, NEW)
     apply(repo)
-    assert tags(repo) == {"one": "unknown"}
+    assert {name: is_unknown(one) for name, one in tags(repo).items()} == {"one": True}
     delete(repo, "three")
     code, found, notes = drift(repo)
     assert (code, found) == (2, {"channel/three": "missing"})
@@ -167,11 +173,72 @@ def test_an_apply_with_uncommitted_changes_records_no_commit(repo: Path) -> None
     assert tags(repo) == {"one": git(repo, "rev-parse", "HEAD")}
 
 
+def test_of_two_machines_with_uncommitted_changes_each_knows_its_own_apply(repo: Path, tmp_path: Path) -> None:
+    """Their commit is unknown on both, and the older record must not pass for that of the newer apply."""
+    four: dict[str, object] = {"channels": {"one": {}, "two": {}, "three": {}, "four": {}}}
+    rewrite(repo, NEW)
+    assert run(repo, "apply", "--auto-approve").code == 0
+    (repo / ".ivs-reconciler").rename(tmp_path / "older")
+    rewrite(repo, four)
+    assert run(repo, "apply", "--auto-approve").code == 0
+    delete(repo, "four")
+    rewrite(repo, {"channels": {**four["channels"], "five": {}}})  # type: ignore[dict-item]
+    assert drift(repo)[:2] == (2, {"channel/four": "missing", "channel/five": "pending"})
+    forget_record(repo)
+    (tmp_path / "older").rename(repo / ".ivs-reconciler")
+    assert drift(repo)[1]["channel/four"] == "missing", "the older record does not have it"
+
+
+@pytest.mark.parametrize("words", [(), ("--executor", "processes:1")], ids=["threads", "processes"])
+def test_an_apply_with_nothing_to_do_corrects_an_unknown_commit_once(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with Sandbox() as sandbox:
+        folder = stack(
+            repository(tmp_path / "repo"), ONE, target={"sandbox": None, "endpointUrl": sandbox.endpoint_url}
+        )
+        (folder / ".gitignore").write_text(".ivs-reconciler/\n", encoding="utf-8")
+        commit(folder)
+        env = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
+
+        def applied(*more: str) -> list[str]:
+            """Apply without a change, check that the next plan is empty, and return the commits that were recorded."""
+            sandbox.control.clear_calls()
+            ran = run(folder, "apply", "--auto-approve", *words, *more, env=env)
+            assert (ran.code, "No changes" in ran.out) == (0, True), ran.err
+            assert run(folder, "plan", "--detailed-exitcode", env=env).code == 0
+            writes = [
+                call
+                for call in sandbox.control.calls()
+                if not call["operation"].startswith(("List", "Get", "BatchGet"))
+            ]
+            assert {call["operation"] for call in writes} <= {"TagResource"}
+            return [call["parameters"]["tags"][TAG] for call in writes]
+
+        rewrite(folder, NEW)
+        assert run(folder, "apply", "--auto-approve", env=env).code == 0
+        assert applied() == [], "uncommitted changes"
+        commit(folder)
+        assert applied("--only", "channel/one") == [], "a part"
+        head = git(folder, "rev-parse", "HEAD")
+        assert applied() == [head]
+        assert applied() == []
+        git(folder, "commit", "-q", "--allow-empty", "-m", "no change here")
+        assert applied() == [], "the older commit has the same addresses"
+        # Without any tag, as of a stack that an earlier version applied.
+        ivs = client(sandbox.endpoint_url)
+        for channel in ivs.list_channels()["channels"]:
+            ivs.untag_resource(resourceArn=channel["arn"], tagKeys=[TAG])
+        assert applied() == [git(folder, "rev-parse", "HEAD")]
+        sandbox.control.deny("TagResource")
+        ivs.untag_resource(resourceArn=arn_of(ivs, "one"), tagKeys=[TAG])
+        ran = run(folder, "apply", "--auto-approve", *words, env=env)
+        assert (ran.code, "the commit of this apply was not recorded" in ran.err) == (0, True)
+
+
 def test_outside_a_repository_no_tag_is_written_and_an_older_one_is_no_longer_believed(repo: Path) -> None:
     shutil.rmtree(repo / ".git")
     rewrite(repo, NEW)
     apply(repo)
-    assert tags(repo) == {"one": "unknown"}
+    assert {name: is_unknown(one) for name, one in tags(repo).items()} == {"one": True}
     plain = stack(repo.parent / "plain", ONE)
     apply(plain)
     assert tags(plain) == {}
@@ -239,7 +306,7 @@ def test_the_commit_is_unknown_until_everything_is_created(tmp_path: Path) -> No
             call for call in sandbox.control.calls()[::-1] if call["operation"] in ("TagResource", "CreateChannel")
         )
         assert create["operation"] == "CreateChannel"
-        assert before["parameters"]["tags"] == {TAG: "unknown"}
+        assert is_unknown(before["parameters"]["tags"][TAG])
         assert after["parameters"]["tags"] == {TAG: git(folder, "rev-parse", "HEAD")}
 
         def recorded() -> set[str]:
@@ -251,7 +318,7 @@ def test_the_commit_is_unknown_until_everything_is_created(tmp_path: Path) -> No
         commit(folder)
         sandbox.control.deny("CreateChannel")
         assert run(folder, "apply", "--auto-approve", env=env).code == 4
-        assert recorded() == {"unknown"}
+        assert [is_unknown(one) for one in recorded()] == [True]
         sandbox.control.clear_faults()
 
         # A tag that cannot be written stops nothing, and is said.
