@@ -55,7 +55,7 @@ def test_small_modules_with_one_user_become_part_of_it(imports: dict[str, set[st
         name
         for name, path in MODULES.items()
         if path.name not in {"__init__.py", "__main__.py"}
-        and not name.startswith("reconciler.cli.")  # one module a verb, each imported by main
+        and not name.startswith("reconciler.cli.")  # the verbs, each imported by main
         and len(users[name]) == 1
         and len(path.read_text(encoding="utf-8").splitlines()) < SMALL
     }

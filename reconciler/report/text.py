@@ -120,9 +120,10 @@ def render_drifts(
 ) -> str:
     """Return the drift reports of all targets. ``failed`` are those that could not be read, and why; ``shards`` those that the targets are of."""
     each = [render_drift(report, paint=paint, verbose=verbose) for report in reports]
-    states = drift_states(reports, failed)
-    head = [shards_line(shards, len(states)) + "\n"] if shards else []
-    return "\n".join((*head, *_overview(states, paint), *each))
+    count = len(reports) + len(failed)
+    head = [shards_line(shards, count) + "\n"] if shards else []
+    overview = _overview(drift_states(reports, failed), paint) if count >= OVERVIEW_FROM else []
+    return "\n".join((*head, *overview, *each))
 
 
 _STATE_TONES = {

@@ -1,7 +1,7 @@
 """A local Amazon IVS control plane for any AWS client, driven by the service model of the installed botocore.
 
 It imports nothing else of this project, so that it is an independent check of it. Read `engine` first: it maps a request
-to an answer. `registry` lists the services (`ivs/`), `supporting/` holds STS, Service Quotas and CloudTrail, `http/` the transports and
+to an answer. `registry` lists the services (`ivs/`), `supporting` answers for STS, Service Quotas, CloudFormation and CloudTrail, `http/` the transports and
 pages, `state/` what is stored. `control` is what AWS clients cannot do. Options: `Sandbox`; use: docs/sandbox.md.
 """
 
