@@ -1,7 +1,8 @@
 """Runs work on targets in processes of this machine: one interpreter uses one processor, however many threads it has.
 
 Each worker is a new interpreter that is connected to this process by a socket and works on several targets in threads.
-A worker that dies loses nothing: its targets are worked on again by another one. A target that takes too long is given up.
+A worker that dies loses nothing: its targets are worked on again by another one. A target that takes too long is given up:
+an apply is asked to stop first, so that its calls in flight finish, and its worker is killed if it does not.
 A worker ends by itself when this process is gone: the calls in flight are finished and no more start.
 """
 
@@ -70,11 +71,15 @@ class LogSettings:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A worker process. ``running`` has the deadline of each task that it works on; a ``retired`` one gets no more."""
+    """A worker process. ``running`` has the deadline of each task that it works on; a ``retired`` one gets no more.
+
+    ``stopping`` has, of tasks that were given up and asked to stop, when it is killed if they have not ended.
+    """
 
     process: subprocess.Popen[bytes]
     connection: Connection
     running: dict[int, float] = field(default_factory=dict)
+    stopping: dict[int, float] = field(default_factory=dict)
     retired: bool = False
 
     def end(self) -> None:
@@ -87,7 +92,7 @@ class _Worker:
 class Processes:
     """Runs work in ``count`` processes, ``at_once`` targets at the same time in all; ``None`` is a default from the machine.
 
-    A target is given up after ``timeout`` seconds.
+    A target is given up after ``timeout`` seconds; work that can be stopped has ``grace`` more to finish its calls in flight.
     """
 
     in_checkout: ClassVar[bool] = True
@@ -95,6 +100,7 @@ class Processes:
     at_once: int | None = None
     timeout: float = 3600.0
     logs: LogSettings = LogSettings()
+    grace: float = 15.0
 
     def run(
         self,
@@ -107,7 +113,7 @@ class Processes:
         """Return the result of each task. See ``Executor``."""
         count = max(1, min(self.count or min(os.cpu_count() or 1, _MOST_PROCESSES), len(tasks)))
         slots = -(-(self.at_once or count * min(default_at_once(), _MOST_AT_ONCE)) // count)
-        run = _Run(work, tasks, count, slots, self.timeout, stops, self.logs)
+        run = _Run(work, tasks, count, slots, self, stops)
         finished, reported = False, 0
         try:
             while not run.finished:
@@ -132,16 +138,17 @@ class _Run:
         tasks: Sequence[Task],
         count: int,
         slots: int,
-        timeout: float,
+        settings: Processes,
         stops: Mapping[str, threading.Event],
-        logs: LogSettings,
     ) -> None:
         self._work = work
         self._tasks = tasks
         self._slots = slots
-        self._timeout = timeout
+        self._timeout = settings.timeout
+        self._grace = settings.grace
         self._stops = {index: stops[task.target.name] for index, task in enumerate(tasks) if task.target.name in stops}
-        self._logs = logs
+        self._stoppable = frozenset(self._stops)
+        self._logs = settings.logs
         self._waiting = deque(range(len(tasks)))
         self._busy: set[tuple[str, ...]] = set()
         self._attempts: Counter[int] = Counter()
@@ -150,8 +157,8 @@ class _Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every task has a result."""
-        return len(self.results) == len(self._tasks)
+        """Whether every task has a result, and those that were given up have ended."""
+        return len(self.results) == len(self._tasks) and not any(worker.stopping for worker in self._workers)
 
     def hand_out(self) -> None:
         """Give tasks to the workers, to the least busy one first, as long as one has room and a task's place is free."""
@@ -175,7 +182,7 @@ class _Run:
     def collect(self) -> None:
         """Wait for results, a worker's death, a deadline or a request to stop."""
         self._pass_stops_on()
-        ends = [end for worker in self._workers for end in worker.running.values()]
+        ends = [end for one in self._workers for end in (*one.running.values(), *one.stopping.values())]
         seconds = max(0.0, min(ends, default=0.0) - time.monotonic())
         if self._stops:
             seconds = min(seconds, _STOP_INTERVAL)
@@ -212,8 +219,10 @@ class _Run:
 
     def _answered(self, worker: _Worker, index: int, result: object) -> None:
         """Handle what a worker sent: that a task begins, or its result."""
-        if index not in worker.running:
-            return  # it was given up
+        if index not in worker.running:  # it was given up
+            if result is not None:
+                worker.stopping.pop(index, None)
+            return
         if result is None:
             worker.running[index] = time.monotonic() + self._timeout
             return
@@ -222,9 +231,6 @@ class _Run:
         if isinstance(result, BaseException) and not isinstance(result, AwsError):
             raise result
         self.results[index] = result.value if isinstance(result, _Value) else result
-        if worker.retired and not worker.running:
-            self._workers.remove(worker)
-            worker.end()
 
     def _replace(self, worker: _Worker) -> None:
         """Start another worker for one that died, and put its tasks first in the queue."""
@@ -250,6 +256,10 @@ class _Run:
         late = [index for index, end in worker.running.items() if end <= now]
         for index in late:
             del worker.running[index]
+            if index in self._stoppable:
+                worker.stopping[index] = now + self._grace
+                with contextlib.suppress(OSError):
+                    worker.connection.send(("stop", index))
             # Its place stays busy: the worker may still be at it.
             self.results[index] = AwsError(
                 f"given up after {self._timeout:,.0f} s without a result; raise --target-timeout if it needs more",
@@ -264,7 +274,8 @@ class _Run:
         if late and not worker.retired:
             worker.retired = True
             self._workers.append(self._start())
-        if worker.retired and not worker.running:
+        worker.stopping = {index: end for index, end in worker.stopping.items() if end > now}
+        if worker.retired and not worker.running and not worker.stopping:
             self._workers.remove(worker)
             worker.end()
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,24 @@ def test_a_worker_that_is_killed_in_an_apply_doubles_and_loses_nothing(
     assert len({(call["account"], call["parameters"]["name"]) for call in created}) == 30
     assert where == "dask" or ": done before" in ran.out, "it was killed in the middle"
     assert_in_sync(empty, server)
+
+
+def test_an_apply_that_is_given_up_finishes_its_calls_in_flight(empty: Path, server: Sandbox) -> None:
+    (empty / "specs" / "live.yaml").write_text("channels: {c: {forEach: {count: 100}}}\n", "utf-8")
+    server.control.add_fault(effect="delay", operation="CreateChannel", seconds=1.5, times=None)
+    words = ("--executor", "processes:1", "--target-timeout", "8s", "-t", "a")
+    ran = ended(start(empty, "apply", "--auto-approve", *words))
+    assert ran.code == 4
+    assert "given up after 8 s" in ran.out
+    created = calls(server, "CreateChannel")
+    assert created < 100, "five a second"
+    journal = [json.loads(line) for line in (empty / ".ivs-reconciler" / "journal-a.jsonl").read_text().splitlines()]
+    assert journal[-1]["event"] == "end", "its process was not killed in the middle"
+    record = json.loads((empty / ".ivs-reconciler" / "applied-a.json").read_text())
+    assert len(record["addresses"]) == created
+    server.control.clear_faults()
+    assert run(empty, "apply", "--auto-approve", "-t", "a").code == 0
+    assert calls(server, "CreateChannel") == 100, "none twice"
 
 
 def gone(pid: int) -> None:
@@ -362,6 +381,32 @@ def test_who_waits_for_a_target_that_hangs_is_given_up_too() -> None:
     hanging, after = tasks("waits")[0], tasks("b")[0]
     found = Processes(1, timeout=0.5).run(worked, [hanging, after, *tasks("x", "y")[1:]])
     assert [str(one).partition(" ")[0] for one in found] == ["given", "not", "y"]
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Work that waits until it is asked to stop, and ends then or does not; it leaves files."""
+
+    folder: Path
+
+    def __call__(self, task: Task, control: Control) -> str:
+        (self.folder / "pid").write_text(str(os.getpid()))
+        assert control.stop.wait(60)
+        if task.target.name == "stubborn":
+            time.sleep(600)
+        (self.folder / "ended").touch()
+        return "too late"
+
+
+@pytest.mark.parametrize(("name", "grace"), [("obedient", 60.0), ("stubborn", 0.5)])
+def test_work_that_is_given_up_is_asked_to_stop_and_killed_if_it_does_not(
+    tmp_path: Path, name: str, grace: float
+) -> None:
+    stops = {name: threading.Event()}
+    (found,) = Processes(1, timeout=0.5, grace=grace).run(Slow(tmp_path), tasks(name), stops=stops)
+    assert str(found).startswith("given up after")
+    assert (tmp_path / "ended").exists() == (name == "obedient")
+    gone(int((tmp_path / "pid").read_text()))
 
 
 def test_one_account_and_region_is_worked_on_by_one_task_at_a_time(tmp_path: Path) -> None:
