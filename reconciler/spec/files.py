@@ -248,20 +248,26 @@ def _with_other_suffix(project: Project, pattern: str) -> Iterator[str]:
     stem = _SUFFIX.sub("", pattern)
     if stem == pattern or not _WILD.search(pattern):
         return
-    patterns = [*project.specs, *(each for target in project.targets.values() for each in target.specs)]
-    for suffix in _SUFFIXES:
+    for other in (stem + suffix for suffix in _SUFFIXES):
+        if other in (pattern, *project.specs):
+            continue
         try:
-            names = list(_expand(project.root, stem + suffix))
+            names = list(_expand(project.root, other))
         except Unreadable:
             continue  # reported for the pattern itself
         for name in names:
-            if name == Path(project.path).name or any(may_match(each, Missing(name, "", "")) for each in patterns):
+            if name == Path(project.path).name or _is_matched(project, name):
                 continue
             try:
                 if _SECTION.search(read_inside(project.root, name, most=MAX_FILE_SIZE)):
                     yield name
             except Unreadable:
                 continue  # it would not be read as a spec either
+
+
+def _is_matched(project: Project, name: str) -> bool:
+    patterns = (*project.specs, *(each for target in project.targets.values() for each in target.specs))
+    return any(may_match(pattern, Missing(name, "", "")) for pattern in patterns)
 
 
 def _expand(root: str, pattern: str) -> Iterator[str]:

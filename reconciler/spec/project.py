@@ -206,15 +206,22 @@ def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _same_location_faults(raw: Mapping[str, Any], root: Path) -> Iterator[Fault]:
     """Yield a fault for each target that is certainly in the account and region of an earlier one: each would take the other's resources for its own."""
-    seen: dict[tuple[str, str], list[tuple[str, Mapping[str, Any]]]] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for name, target in _mapping(raw, "targets").items():
         if not isinstance(target, dict) or not isinstance(region := target.get("region"), str):
             continue
         sandbox, endpoint = target.get("sandbox"), str(target.get("endpointUrl") or "").rstrip("/")
         server = os.path.realpath(root / sandbox) if isinstance(sandbox, str) and "\0" not in sandbox else endpoint
-        others = seen.setdefault((server, region), [])
-        same = next((other for other, given in others if _is_same_account(target, given)), None)
-        others.append((name, target))
+        # Two targets are in one account for certain if both state it, and otherwise if they use the same credentials.
+        credentials = (server, region, *(repr(target.get(key)) for key in ("profile", "roleArn", "externalId")))
+        unstated = (*credentials, "")
+        if (account := _account_of(target)) is None:
+            same, places = seen.get(credentials), (credentials, unstated)
+        else:
+            stated = (server, region, account)
+            same, places = seen.get(stated, seen.get(unstated)), (credentials, stated)
+        for place in places:
+            seen.setdefault(place, name)
         if same is not None:
             yield Fault(
                 ("targets", name),
@@ -222,14 +229,6 @@ def _same_location_faults(raw: Mapping[str, Any], root: Path) -> Iterator[Fault]
                 "each would change and delete the other's resources; merge the two, or give each its own stack in its own project file",
                 at_key=True,
             )
-
-
-def _is_same_account(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two targets are in one account for certain: it is written in both, or both use the same credentials."""
-    accounts = [_account_of(one), _account_of(other)]
-    if None not in accounts:
-        return accounts[0] == accounts[1]
-    return all(one.get(key) == other.get(key) for key in ("profile", "roleArn", "externalId"))
 
 
 def _account_of(target: Mapping[str, Any]) -> str | None:
