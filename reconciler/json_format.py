@@ -30,6 +30,10 @@ class JsonError(ValueError):
     """What is wrong with text that is not JSON, with the line and column."""
 
 
+class DuplicateKey(JsonError):
+    """An object has a key twice, which readers understand differently."""
+
+
 _SENTENCES = {
     "missing": "is missing",
     "string_type": "is not a string",
@@ -267,14 +271,15 @@ def _schema(form: Form) -> dict[str, Any]:
 class JsonStream:
     """A JSON document whose text comes in parts of any size, read a member of an object or an item of a list at a time.
 
-    Whatever is not read by itself is decoded whole, as ``json.loads`` does. What is malformed raises ``JsonError``.
+    Whatever is not read by itself is decoded whole, as ``json.loads`` does. What is malformed raises ``JsonError``, a key
+    that an object has twice ``DuplicateKey``.
     """
 
     def __init__(self, parts: Iterable[str]) -> None:
         self._parts = iter(parts)
         self._text, self._at, self._ended = "", 0, False
         self._line, self._column = 1, 1  # of the start of _text
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(object_pairs_hook=_unique).raw_decode
 
     def peek(self) -> str:
         """Return the next character that is not white space, or an empty string at the end."""
@@ -290,6 +295,8 @@ class JsonStream:
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
+            except DuplicateKey as error:
+                raise self._duplicate(error) from None
             except json.JSONDecodeError as error:
                 # The text may end inside the value. Otherwise there is nothing to wait for.
                 cut = error.pos > len(self._text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated string")
@@ -302,10 +309,14 @@ class JsonStream:
 
     def members(self) -> Iterator[str]:
         """Yield the name of each member of the object that comes next; its value is read before the next name."""
+        names: set[str] = set()
         for _ in self._each("{", "}", "Expecting property name enclosed in double quotes"):
             if self.peek() != '"':
                 raise self._malformed("Expecting property name enclosed in double quotes", self._at)
             name = self.value()
+            if name in names:
+                raise self._duplicate(DuplicateKey(name))
+            names.add(name)
             self._take(":")
             yield name
 
@@ -355,6 +366,19 @@ class JsonStream:
         lines = self._text.count("\n", 0, at)
         return (self._line + lines, at - self._text.rfind("\n", 0, at)) if lines else (self._line, self._column + at)
 
+    def _duplicate(self, error: DuplicateKey) -> DuplicateKey:
+        line, column = self._position(self._at)
+        return DuplicateKey(f"duplicate key {json.dumps(str(error))} (line {line}, column {column})")
+
     def _malformed(self, what: str, at: int) -> JsonError:
         line, column = self._position(at)
         return JsonError(f"{what} (line {line}, column {column})")
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these members. Raises ``DuplicateKey`` with a name that is there twice."""
+    found = dict(members)
+    if len(found) != len(members):
+        names = [name for name, _ in members]
+        raise DuplicateKey(next(name for name in names if names.count(name) > 1))
+    return found

@@ -26,6 +26,7 @@ from reconciler.json_format import (
     TEXTS,
     TRUE,
     WHOLE,
+    DuplicateKey,
     Format,
     FormatError,
     JsonStream,
@@ -383,6 +384,8 @@ def read_plan(parts: Iterable[str]) -> Plan:
         return _read(stream)
     except FormatError as error:
         raise UsageError(f"not a usable plan: {error}; create one with plan --out FILE") from None
+    except DuplicateKey as error:  # the fingerprint would be that of the last one, and a reader may see the first
+        raise _changed(str(error)) from None
     except UnicodeEncodeError:  # JSON may have half a surrogate pair in a key, and no plan has
         raise _changed("a key is not text") from None
 

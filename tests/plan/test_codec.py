@@ -221,3 +221,16 @@ def test_text_that_is_cut_or_damaged_is_no_plan(damage: Callable[[str, int], str
             read_plan([damage(text, at)])
     with pytest.raises(JsonError, match=r"line 3, column \d+"):
         read_plan([damage(text, text.index("#2"))])
+
+
+def test_a_member_that_is_there_twice_is_refused_though_the_last_one_fits() -> None:
+    text = dumps(a_plan())
+    assert read_plan([text]) == a_plan()
+    for member in ('"stack":', '"name":', '"action":', '"operation":', '"fingerprint":'):
+        edited = text.replace(member, f'{member}"another",{member}', 1)
+        assert edited != text
+        assert json.loads(edited) == json.loads(text)
+        with pytest.raises(
+            PlanRefused, match=rf"changed after it was created \(duplicate key {member[:-1]} \(line \d+"
+        ):
+            read_plan([edited])
