@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -32,7 +32,7 @@ DEFAULT_SPECS = ("specs/**/*.yaml", "specs/**/*.yml")
 """The patterns of a project that names none: one of them has to match, unless a target has its own."""
 
 _SUFFIX = re.compile(r"\.ya?ml\Z", re.IGNORECASE)
-_SUFFIXES = (".[yY][aA][mM][lL]", ".[yY][mM][lL]")
+_ANY_SUFFIX = ".[yY]*[mM][lL]"
 _SECTION = re.compile(rb"^(?:%s)\s*:" % "|".join(kind.section for kind in LISTED.values()).encode(), re.MULTILINE)
 
 _WILD = re.compile(r"[*?\[]")
@@ -214,7 +214,7 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
     """Return the matching files sorted by name, each with whether only the target's patterns match it, and whether every pattern could be expanded."""
     is_default = project.specs == DEFAULT_SPECS
     found: dict[str, bool] = {}
-    ignored: dict[str, str] = {}
+    stems: dict[str, str] = {}
     itself = Path(project.path).name
     complete = True
     for index, pattern in enumerate((*project.specs, *target.specs)):
@@ -222,7 +222,8 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
         try:
             names = list(_expand(project.root, pattern))
             found = {name: own >= 0 for name in names if name != itself} | found
-            ignored |= {name: pattern for name in _with_other_suffix(project, pattern) if names}
+            if names and _WILD.search(pattern) and _SUFFIX.search(pattern):
+                stems[_SUFFIX.sub("", pattern)] = pattern
             if not names and not (is_default and own < 0 and (index == 0 or found or target.specs)):
                 raise Unreadable(*_why_no_match(project.root, DEFAULT_SPECS[0] if is_default and own < 0 else pattern))
         except Unreadable as error:
@@ -232,6 +233,7 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
             noun = "pattern" if _WILD.search(shown) else "path"
             path = ("specs", index) if own < 0 else ("targets", target.name, "specs", own)
             problems.add(source.name, source.mark(path), f'{noun} "{shown}" {error.what}', error.hint)
+    ignored = {name: pattern for stem, pattern in stems.items() for name in _with_other_suffix(project, stem, found)}
     for name, pattern in ignored.items():
         problems.add(
             project.prefix + name,
@@ -243,31 +245,23 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
     return dict(sorted(found.items())), complete
 
 
-def _with_other_suffix(project: Project, pattern: str) -> Iterator[str]:
-    """Yield the spec files that only the suffix keeps from a pattern, and that no pattern of the project matches."""
-    stem = _SUFFIX.sub("", pattern)
-    if stem == pattern or not _WILD.search(pattern):
-        return
-    for other in (stem + suffix for suffix in _SUFFIXES):
-        if other in (pattern, *project.specs):
+def _with_other_suffix(project: Project, stem: str, found: Container[str]) -> Iterator[str]:
+    """Yield the spec files that only the suffix keeps from a pattern with this stem, and that no pattern of the project matches."""
+    try:
+        names = [name for name in _expand(project.root, stem + _ANY_SUFFIX) if _SUFFIX.search(name)]
+    except Unreadable:
+        return  # reported for the pattern itself
+    for name in names:
+        if name in found or name == Path(project.path).name:
+            continue
+        patterns = (*project.specs, *(each for target in project.targets.values() for each in target.specs))
+        if any(may_match(pattern, Missing(name, "", "")) for pattern in patterns):
             continue
         try:
-            names = list(_expand(project.root, other))
+            if _SECTION.search(read_inside(project.root, name, most=MAX_FILE_SIZE)):
+                yield name
         except Unreadable:
-            continue  # reported for the pattern itself
-        for name in names:
-            if name == Path(project.path).name or _is_matched(project, name):
-                continue
-            try:
-                if _SECTION.search(read_inside(project.root, name, most=MAX_FILE_SIZE)):
-                    yield name
-            except Unreadable:
-                continue  # it would not be read as a spec either
-
-
-def _is_matched(project: Project, name: str) -> bool:
-    patterns = (*project.specs, *(each for target in project.targets.values() for each in target.specs))
-    return any(may_match(pattern, Missing(name, "", "")) for pattern in patterns)
+            continue  # it would not be read as a spec either
 
 
 def _expand(root: str, pattern: str) -> Iterator[str]:
