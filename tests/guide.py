@@ -33,7 +33,7 @@ PAGES = (
     "outputs",
     "fleets",
 )
-PORTS = ("8080", "4599")
+PORTS = ("8080", "4599", "8786")
 
 _BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w./-]+\.ya?ml)\n")
@@ -108,14 +108,12 @@ def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str
     ``hidden`` are packages that cannot be imported meanwhile. Ports of the page are replaced by free ones.
     Raises ``AssertionError`` if the shell ends early or the last command fails.
     """
-    program = folder / "bin" / "ivs-reconciler"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m reconciler "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    # The AWS command line of the tests, which need not be on the path.
-    aws = folder / "bin" / "aws"
-    aws.write_text(f'#!/bin/sh\nexec {sys.executable} -m awscli "$@"\n', encoding="utf-8")
-    aws.chmod(0o755)
+    (folder / "bin").mkdir()
+    # Programs of this environment, which need not be on the path.
+    for name, module in (("ivs-reconciler", "reconciler"), ("aws", "awscli"), ("dask", "dask")):
+        program = folder / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
     for package in hidden:
         (folder / "hidden").mkdir(exist_ok=True)
         (folder / "hidden" / f"{package}.py").write_text(
@@ -136,7 +134,7 @@ def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str
             **_GIT,
             "HOME": str(folder),
             "PYTHONPATH": f"{folder / 'hidden'}{os.pathsep}{ROOT}",
-            "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -374,4 +374,9 @@ def _where(text: str) -> Where:
         return Where(kind, int(count))
     if found := re.fullmatch(r"dask(\+tls)?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?", text):
         return Where("dask", address=f"{'tls' if found[1] else 'tcp'}://{found[2]}:{found[3]}")
-    raise argparse.ArgumentTypeError(f"{text!r} is not threads, processes, processes:N or dask://HOST:PORT")
+    if found := re.match("(tcp|tls)(?=://)", text):  # as Dask prints it
+        scheme = "dask+tls" if found[1] == "tls" else "dask"
+        raise argparse.ArgumentTypeError(f"for the Dask scheduler at {text}, use {scheme}{text[3:]}")
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not threads, processes, processes:N, dask://HOST:PORT or dask+tls://HOST:PORT"
+    )

@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -47,6 +47,9 @@ _POLL_SECONDS = 0.25
 _STOPS: dict[str, threading.Event] = {}
 """At a worker: the event that ends each task of it early, by key."""
 
+_OWN_SETTINGS = ("Configuration", "Credentials", "NoCredentials", "PartialCredentials")
+"""Codes of errors that depend on the environment of the worker."""
+
 _TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 _TLS_VARIABLES = (f"{_TLS}CA_FILE", f"{_TLS}CLIENT__CERT", f"{_TLS}CLIENT__KEY")
 
@@ -71,6 +74,7 @@ class DaskCluster:
         *,
         progress: Progress | None = None,
         stops: Mapping[str, threading.Event] = MappingProxyType({}),
+        ended: Callable[[int, R | AwsError], None] = lambda _index, _found: None,
     ) -> list[R | AwsError]:
         """Return the result of each task. See ``Executor``. Raises ``UsageError`` if the cluster cannot be used."""
         with imports_of("--executor dask", "dask"):
@@ -98,6 +102,7 @@ class DaskCluster:
                 run.collect()
                 for index, found in islice(run.results.items(), reported, None):
                     reported += 1
+                    ended(index, cast("R | AwsError", found))
                     if progress is not None:
                         progress.finished(tasks[index].target.name, failed=has_failed(found))
         finally:
@@ -228,7 +233,7 @@ class _Run:
             _keep_records(self._tasks[index], self._sent[index], records)
             if isinstance(outcome, BaseException) and not isinstance(outcome, AwsError):
                 raise outcome
-            self.results[index] = outcome.value if isinstance(outcome, _Value) else outcome
+            self.results[index] = _at_worker(outcome.value if isinstance(outcome, _Value) else outcome)
         elif future.status == "error":
             self.results[index] = _failure(future.exception())
         else:
@@ -258,12 +263,21 @@ def _note(done: queue.SimpleQueue[int], index: int, _future: object) -> None:
     done.put(index)
 
 
+def _at_worker(found: object) -> object:
+    """Return what a worker found; an error of its credentials says where they are missing."""
+    error = getattr(found, "survey", found)
+    if isinstance(error, AwsError) and error.code in _OWN_SETTINGS:
+        error.args = (f"{error} (at the Dask worker)",)
+    return found
+
+
 def _unreachable(address: str, error: Exception) -> str:
     """Return why there is no connection to the scheduler, and what to do."""
     where = f"the Dask scheduler at {address} cannot be reached"
     if isinstance(error, TypeError) and address.startswith("tls:"):  # Dask's for no or half a certificate
         return f"{where}: no TLS certificate is configured here; set {join_words(_TLS_VARIABLES)} to its files"
-    reason = "no answer" if isinstance(error, TimeoutError) else why_unreachable(error)
+    reason = why_unreachable(error)
+    reason = "no answer" if reason in ("OSError", "TimeoutError") else reason  # Dask's, without a cause
     return f"{where} ({reason}); check that it runs there, and its TLS settings"
 
 

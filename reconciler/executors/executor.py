@@ -86,10 +86,12 @@ class Executor(Protocol):
         *,
         progress: Progress | None = None,
         stops: Mapping[str, threading.Event] = MappingProxyType({}),
+        ended: Callable[[int, R | AwsError], None] = lambda _index, _found: None,
     ) -> list[R | AwsError]:
         """Return the result of each task, in their order: what the work returned, or why it failed; the other tasks go on.
 
-        ``stops`` has, by target, the event that ends its work early. Other exceptions of the work are raised, and no more tasks start.
+        ``stops`` has, by target, the event that ends its work early. ``ended`` receives the index and the result of each task
+        in the thread of the caller, from processes and other machines when it ends. Other exceptions of the work are raised, and no more tasks start.
         """
 
 
@@ -107,6 +109,7 @@ class Threads:
         *,
         progress: Progress | None = None,
         stops: Mapping[str, threading.Event] = MappingProxyType({}),
+        ended: Callable[[int, R | AwsError], None] = lambda _index, _found: None,
     ) -> list[R | AwsError]:
         """Return the result of each task. See ``Executor``."""
         by_name = {task.target.name: task for task in tasks}
@@ -118,7 +121,10 @@ class Threads:
             with places[task.place]:
                 return work(task, Control(report, stops.get(target.name) or threading.Event()))
 
-        return map_targets(tuple(task.target for task in tasks), each, self.at_once, progress)
+        results = map_targets(tuple(task.target for task in tasks), each, self.at_once, progress)
+        for index, found in enumerate(results):
+            ended(index, found)
+        return results
 
 
 def _reported(progress: Progress, name: str) -> Callable[[int, Expected | None], None]:

@@ -186,7 +186,7 @@ class ApplyElsewhere:
         at_once: int | None = None,
         note: Callable[[str], None] = lambda _text: None,
     ) -> tuple[ApplyResult, ...]:
-        """Apply the plans and return the results, in the order of the surveys. Events are reported when all targets have ended."""
+        """Apply the plans and return the results, in the order of the surveys. The events of a target are reported when it has ended."""
         from reconciler.apply import ActionFinished  # noqa: PLC0415 - a plan needs nothing of apply
         from reconciler.workflow.locks import any_of  # noqa: PLC0415
 
@@ -198,22 +198,26 @@ class ApplyElsewhere:
             for name, survey in zip(names, surveys, strict=True)
         ]
         stops = {name: any_of(stop, lost.get(name)) for name in names}
-        results = []
-        for survey, found in zip(surveys, self.executor.run(Applying(self.asked), tasks, stops=stops), strict=True):
-            result = _result_of(survey.plan, found)
+        results: dict[int, ApplyResult] = {}
+
+        def ended(index: int, found: Applied | AwsError) -> None:
+            plan = surveys[index].plan
+            result = _result_of(plan, found)
             if isinstance(found, Applied):
                 for text in found.notes:
                     note(text)
                 if found.outputs is not None:
-                    self.outputs[survey.target.name] = found.outputs
+                    self.outputs[plan.name] = found.outputs
             if result is None:
-                continue
-            with observer.observe(result.name, len(survey.plan.actions)) as on_event:
+                return
+            with observer.observe(result.name, len(plan.actions)) as on_event:
                 for outcome in result.outcomes:
                     on_event(ActionFinished(outcome))
             observer.finished(result)
-            results.append(result)
-        return tuple(results)
+            results[index] = result
+
+        self.executor.run(Applying(self.asked), tasks, stops=stops, ended=ended)
+        return tuple(results[index] for index in sorted(results))
 
 
 def _result_of(plan: TargetPlan, found: Applied | AwsError) -> ApplyResult | None:

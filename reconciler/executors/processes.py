@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,6 +109,7 @@ class Processes:
         *,
         progress: Progress | None = None,
         stops: Mapping[str, threading.Event] = MappingProxyType({}),
+        ended: Callable[[int, R | AwsError], None] = lambda _index, _found: None,
     ) -> list[R | AwsError]:
         """Return the result of each task. See ``Executor``."""
         count = max(1, min(self.count or min(os.cpu_count() or 1, _MOST_PROCESSES), len(tasks)))
@@ -121,6 +122,7 @@ class Processes:
                 run.collect()
                 for index, found in islice(run.results.items(), reported, None):
                     reported += 1
+                    ended(index, cast("R | AwsError", found))
                     if progress is not None:
                         progress.finished(tasks[index].target.name, failed=has_failed(found))
             finished = True

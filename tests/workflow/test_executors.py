@@ -39,6 +39,9 @@ def targets_in(*shards: Ran) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+AT_WORKER = " (at the Dask worker)"
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -53,13 +56,15 @@ def test_threads_processes_shards_and_dask_give_the_same_bytes(
 ) -> None:
     whole = [run(fleet, *words, "--executor", where, *ALL) for where in ("threads", "processes:2", cluster.url)]
     assert {ran.code for ran in whole} == {1}, whole[0].err
-    assert len({ran.err for ran in whole}) == 1
+    assert len({ran.err.replace(AT_WORKER, "") for ran in whole}) == 1
+    assert [AT_WORKER in ran.err for ran in whole] == [False, False, True], "whose configuration lacks a profile"
     assert [one["name"] for one in whole[0].json["targets"]] == ["t0", "t1", "t3", "t4", "t5"]
     shards = [run(fleet, *words, "--shard", f"{number}/2", *ALL) for number in (1, 2)]
     assert all(targets_in(one) for one in shards)
     expected = targets_in(whole[0])
     assert list(expected) == [f"t{n}" for n in range(6)]
-    assert [targets_in(one) for one in whole[1:]] == [expected] * 2
+    assert targets_in(whole[1]) == expected
+    assert {name: text.replace(AT_WORKER, "") for name, text in targets_in(whole[2]).items()} == expected
     assert targets_in(*shards) == expected
     assert sum(len(targets_in(one)) for one in shards) == 6, "each in one shard"
 
@@ -298,8 +303,13 @@ def test_the_environment_names_an_executor(fleet: Path) -> None:
     [
         (
             ("--executor", "fork"),
-            "argument --executor: 'fork' is not threads, processes, processes:N or dask://HOST:PORT",
+            "argument --executor: 'fork' is not threads, processes, processes:N, dask://HOST:PORT or dask+tls://HOST:PORT\n",
         ),
+        (
+            ("--executor", "tcp://10.0.0.5:8786"),
+            "for the Dask scheduler at tcp://10.0.0.5:8786, use dask://10.0.0.5:8786\n",
+        ),
+        (("--executor", "tls://a:1"), "use dask+tls://a:1\n"),
         (("--executor", "processes:0"), "'processes:0' is not"),
         (("--executor", "threads", "--target-timeout", "5s"), "--target-timeout needs --executor processes"),
     ],
