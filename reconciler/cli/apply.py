@@ -260,15 +260,9 @@ def _read_approved(
 
 
 def _elsewhere(executor: Executor, tasks: Sequence[Task], project: Project, args: argparse.Namespace) -> ApplyElsewhere:
-    """Return what applies through an executor. Raises ``UsageError`` if the project publishes outputs, which is done here."""
-    from reconciler.errors import UsageError
     from reconciler.executors.fleet import ApplyElsewhere
 
-    if project.outputs:
-        raise UsageError(
-            f"{project.path} has outputs, which apply publishes from this process; use --executor threads, the default"
-        )
-    return ApplyElsewhere(executor, tasks, asked=args.format == "json")
+    return ApplyElsewhere(executor, tasks, asked=bool(args.format == "json" or project.outputs))
 
 
 def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:

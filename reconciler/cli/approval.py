@@ -32,7 +32,7 @@ from reconciler.terminal import display_json, sanitize_lines, write_fitted
 from reconciler.workflow.history import without_commit
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
-from reconciler.workflow.outputs import outputs_of, publish, survey_after
+from reconciler.workflow.outputs import Published, outputs_of, publish_files, publish_parameters, survey_after
 from reconciler.workflow.progress import interruptible
 from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import Survey, combine_failures, map_targets
@@ -268,11 +268,44 @@ def _hand_on(
     """Publish the outputs of all targets where the project file says, after their apply, and report it."""
     if not (project.outputs or as_json):
         return _HandedOn()
+    # An apply that lost its lock was stopped: another run may be publishing.
+    stopped = {result.name for result in results if result.interrupted}
+    done = Published()
     if elsewhere is not None:
-        if unread := [survey.target.name for survey in surveys if survey.target.name not in elsewhere.outputs]:
-            _warn(f"the outputs of {join_words(unread)} could not be read; run outputs to print them")
-            return _HandedOn()
-        return _HandedOn({"outputs": outputs_json(project.stack, [*elsewhere.outputs.values()])})
+        names = [survey.target.name for survey in surveys]  # they ended in any order
+        outputs = [elsewhere.outputs[name] for name in names if name in elsewhere.outputs]
+        for name in names:
+            done.add(elsewhere.published.get(name, Published()))
+        unread = [name for name in names if name not in elsewhere.outputs]
+        error = f"of {join_words(unread)} could not be read" if unread else ""
+    else:
+        found, error = _read_outputs(surveys, results, at_once)
+        outputs = [one for _, one in found]
+        if project.outputs and not error:
+            done = publish_parameters(project, [one for one in found if one[1].name not in stopped], options)
+    if error:
+        _warn(f"the outputs {error}; run outputs to print them")
+    elif project.outputs:
+        publish_files(project, [one for one in outputs if one.name not in stopped], done)
+    for line in (*done.skipped, *done.failures):
+        _warn(f"outputs: {line}")
+    if done.failures:
+        _warn("Correct that, then run apply again to publish the rest.")
+    if not as_json and (done.written or done.deleted):
+        counts = nonzero({"written": len(done.written), "deleted": len(done.deleted)})
+        first = join_words([*done.written[:_MOST_NAMES], *(["more"] if len(done.written) > _MOST_NAMES else [])])
+        write_fitted(sanitize_lines(f"Outputs published: {counts}{f' ({first})' if first else ''}.") + "\n", sys.stdout)
+        sys.stdout.flush()
+    members: dict[str, object] = {} if error else {"outputs": outputs_json(project.stack, outputs)}
+    if project.outputs and (not error or elsewhere is not None):
+        members["published"] = asdict(done)
+    return _HandedOn(members, not project.outputs or not (error or done.failures))
+
+
+def _read_outputs(
+    surveys: Sequence[Survey], results: Sequence[ApplyResult], at_once: int | None
+) -> tuple[list[tuple[Survey, TargetOutputs]], str]:
+    """Return the outputs of all targets after their apply, each with a survey of then; if one cannot be read, why."""
     by_name = {result.name: result for result in results}
     surveyed = {survey.target.name: survey for survey in surveys}
     targets = tuple(survey.target for survey in surveys)
@@ -284,25 +317,8 @@ def _hand_on(
 
     results_of = map_targets(targets, read, at_once)
     if error := combine_failures(targets, results_of):
-        _warn(f"the outputs could not be read ({error}); run outputs to print them")
-        return _HandedOn(complete=not project.outputs)
-    found = [one for one in results_of if not isinstance(one, AwsError)]
-    outputs = outputs_json(project.stack, [one for _, one in found])
-    if not project.outputs:
-        return _HandedOn({"outputs": outputs})
-    # An apply that lost its lock was stopped: another run may be publishing.
-    stopped = {result.name for result in results if result.interrupted}
-    done = publish(project, [one for one in found if one[1].name not in stopped], options)
-    for line in (*done.skipped, *done.failures):
-        _warn(f"outputs: {line}")
-    if done.failures:
-        _warn("Correct that, then run apply again to publish the rest.")
-    if not as_json and (done.written or done.deleted):
-        counts = nonzero({"written": len(done.written), "deleted": len(done.deleted)})
-        names = join_words([*done.written[:_MOST_NAMES], *(["more"] if len(done.written) > _MOST_NAMES else [])])
-        write_fitted(sanitize_lines(f"Outputs published: {counts}{f' ({names})' if names else ''}.") + "\n", sys.stdout)
-        sys.stdout.flush()
-    return _HandedOn({"outputs": outputs, "published": asdict(done)}, not done.failures)
+        return [], f"could not be read ({error})"
+    return [one for one in results_of if not isinstance(one, AwsError)], ""
 
 
 def _expected_end(event: Event) -> dict[str, object]:

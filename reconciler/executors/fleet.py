@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler.model.observed import TargetOutputs
     from reconciler.workflow.drift import FindApplied
     from reconciler.workflow.metrics_file import TargetCalls
+    from reconciler.workflow.outputs import Published
     from reconciler.workflow.run import ApplyObserver
 
 
@@ -95,20 +96,23 @@ class Planning:
 class Applied:
     """The apply of one target: ``result`` is ``None`` if its plan is empty; ``refused`` says why nothing was run.
 
-    ``notes`` say what could not be recorded. ``outputs`` were read afterwards, if they were asked for and could be.
+    ``notes`` say what could not be recorded. ``outputs`` were read afterwards, if they were asked for and could be;
+    ``published`` is what of them went to Parameter Store.
     """
 
     result: ApplyResult | None = None
     refused: str = ""
     notes: tuple[str, ...] = ()
     outputs: TargetOutputs | None = None
+    published: Published | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Applying:
     """Plans a target again and runs what was approved. If that was begun before, by a worker that died, the rest of it.
 
-    ``outputs`` says whether to read the outputs afterwards.
+    ``outputs`` says whether to read the outputs afterwards. They are published to Parameter Store if the project file says so;
+    files are of the process that asked.
     """
 
     outputs: bool = False
@@ -132,22 +136,29 @@ class Applying:
                 return Applied(refused=str(error))
             survey = replace(survey, plan=plan, commit=task.commit)
             result = apply_target(survey, task.project, Silent(), stop=control.stop, note=notes.append)
-            found = self._outputs(survey, result)
+            outputs, published = self._hand_on(task, control, survey, result)
         if done:
             before = (Outcome(one.address, one.verb, Result.DONE, "done before", arn=one.arn) for one in done)
             rest = result or ApplyResult(plan.name, ())
             result = replace(rest, outcomes=(*before, *rest.outcomes))
-        return Applied(result, notes=tuple(notes), outputs=found)
+        return Applied(result, notes=tuple(notes), outputs=outputs, published=published)
 
-    def _outputs(self, survey: Survey, result: ApplyResult | None) -> TargetOutputs | None:
+    def _hand_on(
+        self, task: Task, control: Control, survey: Survey, result: ApplyResult | None
+    ) -> tuple[TargetOutputs | None, Published | None]:
         if not self.outputs:
-            return None
-        from reconciler.workflow.outputs import outputs_of, survey_after  # noqa: PLC0415
+            return None, None
+        from reconciler.workflow.outputs import outputs_of, publish_parameters, survey_after  # noqa: PLC0415
 
         try:
-            return outputs_of(survey if result is None else survey_after(survey, result))
+            after = survey if result is None else survey_after(survey, result)
+            found = outputs_of(after)
         except AwsError:
-            return None
+            return None, None
+        # An apply that lost its lock was stopped: another run may be publishing.
+        if control.stop.is_set():
+            return found, None
+        return found, publish_parameters(task.project, [(after, found)], task.options)
 
 
 class Silent:
@@ -167,13 +178,14 @@ class Silent:
 class ApplyElsewhere:
     """Applies plans through an executor, with the arguments and the result of ``apply_plans``; ``tasks`` are those of all targets.
 
-    ``outputs`` has the outputs of the targets afterwards, if they were ``asked`` for.
+    ``outputs`` has the outputs of the targets afterwards, if they were ``asked`` for, and ``published`` what workers published of them.
     """
 
     executor: Executor
     tasks: Sequence[Task]
     asked: bool = False
     outputs: dict[str, TargetOutputs] = field(default_factory=dict)
+    published: dict[str, Published] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -208,6 +220,8 @@ class ApplyElsewhere:
                     note(text)
                 if found.outputs is not None:
                     self.outputs[plan.name] = found.outputs
+                if found.published is not None:
+                    self.published[plan.name] = found.published
             if result is None:
                 return
             with observer.observe(result.name, len(plan.actions)) as on_event:

@@ -129,6 +129,13 @@ class Published:
     skipped: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
+    def add(self, other: Published) -> None:
+        """Add what was published elsewhere."""
+        self.written += other.written
+        self.deleted += other.deleted
+        self.skipped += other.skipped
+        self.failures += other.failures
+
 
 def publish(
     project: Project,
@@ -137,24 +144,39 @@ def publish(
     environment: Mapping[str, str] = os.environ,
 ) -> Published:
     """Publish the outputs of these targets, each with the survey it was read in. Never raises for what cannot be published."""
+    result = publish_parameters(project, found, options)
+    publish_files(project, [outputs for _, outputs in found], result, environment)
+    return result
+
+
+def publish_parameters(
+    project: Project, found: Sequence[tuple[Survey, TargetOutputs]], options: PlanOptions
+) -> Published:
+    """Publish the outputs of these targets that go to Parameter Store. See ``publish``."""
     result = Published()
     for survey, outputs in found:
         try:
             _publish_parameters(project, survey, outputs, options, result)
         except AwsError as error:
             result.failures.append(f"{outputs.name}: outputs are not published to Parameter Store: {error}")
+    return result
+
+
+def publish_files(
+    project: Project, found: Sequence[TargetOutputs], result: Published, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Publish the outputs of these targets that go to files and to the CI job, and add to the result. See ``publish``."""
     for publication in project.outputs:
         if publication.place is OutputPlace.PARAMETER_STORE:
             continue
         try:
-            _write_files(project, publication, [outputs for _, outputs in found], environment, result)
+            _write_files(project, publication, found, environment, result)
         except UsageError as error:
             result.failures.append(str(error))
         except OSError as error:
             result.failures.append(
                 f"{error.filename or publication.name}: the outputs cannot be written ({os_reason(error)})"
             )
-    return result
 
 
 def stale_notes(project: Project, survey: Survey) -> tuple[str, ...]:

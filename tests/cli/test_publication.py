@@ -35,8 +35,9 @@ OUTPUTS: list[dict[str, Any]] = [
 class Account:
     """An embedded server, a Parameter Store, and a stack that publishes."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, url: str) -> None:
+    def __init__(self, folder: Path, sandbox: Sandbox, url: str, where: tuple[str, ...] = ()) -> None:
         self.sandbox = sandbox
+        self.where = where
         self.ivs: Any = client(sandbox.endpoint_url)
         self.ssm: Any = client(url, "ssm")
         self.env = {
@@ -64,7 +65,7 @@ class Account:
         return Ran(found, out.getvalue(), err.getvalue())
 
     def apply(self, *words: str, code: int = 0, env: Mapping[str, str] | None = None) -> Ran:
-        return self.run("apply", "--auto-approve", *words, code=code, env=env)
+        return self.run("apply", "--auto-approve", *self.where, *words, code=code, env=env)
 
     def published(self) -> dict[str, str]:
         pages = self.ssm.get_paginator("get_parameters_by_path").paginate(Path="/", Recursive=True)
@@ -81,13 +82,18 @@ class Account:
 
 
 @pytest.fixture
-def account(tmp_path: Path, moto: str) -> Iterator[Account]:
+def account(request: pytest.FixtureRequest, tmp_path: Path, moto: str) -> Iterator[Account]:
     with Sandbox() as sandbox:
-        account = Account(tmp_path / "repo", sandbox, moto)
+        account = Account(tmp_path / "repo", sandbox, moto, getattr(request, "param", ()))
         names = list(account.published())  # moto has one memory for all tests of a process
         for at in range(0, len(names), 10):
             account.ssm.delete_parameters(Names=names[at : at + 10])
         yield account
+
+
+anywhere = pytest.mark.parametrize(
+    "account", [(), ("--executor", "processes:1")], indirect=True, ids=["threads", "processes"]
+)
 
 
 def wanted(account: Account, *ids: str) -> dict[str, str]:
@@ -99,6 +105,7 @@ def wanted(account: Account, *ids: str) -> dict[str, str]:
     return found
 
 
+@anywhere
 def test_an_apply_publishes_everywhere_and_the_next_one_only_what_differs(account: Account) -> None:
     first = account.apply()
     expected = wanted(account, "main", "side")
@@ -133,6 +140,7 @@ def test_an_apply_publishes_everywhere_and_the_next_one_only_what_differs(accoun
     assert "out of date" not in account.run("drift").out
 
 
+@anywhere
 def test_parameters_of_what_is_gone_are_deleted_with_prune_only_and_only_our_own(account: Account) -> None:
     account.apply()
     account.ssm.put_parameter(Name=f"{FOLDER}/theirs", Value="x", Type="String")
@@ -146,6 +154,7 @@ def test_parameters_of_what_is_gone_are_deleted_with_prune_only_and_only_our_own
     assert account.published() == {**wanted(account, "main"), f"{FOLDER}/theirs": "x"}
 
 
+@anywhere
 def test_a_parameter_of_another_owner_is_never_changed(account: Account) -> None:
     mine, theirs = f"{FOLDER}/channel/main/arn", f"{FOLDER}/channel/side/arn"
     account.ssm.put_parameter(Name=mine, Value="by hand", Type="String")
@@ -165,6 +174,7 @@ def test_a_parameter_of_another_owner_is_never_changed(account: Account) -> None
     assert account.published() == wanted(account, "main", "side")
 
 
+@anywhere
 def test_a_job_gets_its_outputs_and_a_file_waits_for_what_is_missing(account: Account, tmp_path: Path) -> None:
     account.sandbox.control.add_fault(
         "error", operation="CreateChannel", code="ValidationException", status=400, times=1
