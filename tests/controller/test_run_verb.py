@@ -122,14 +122,15 @@ def test_requests_need_the_token(tmp_path: Path, repo: Repo) -> None:
         assert controller.ask("/reconcile?target=nowhere", "POST", Authorization=token)[0] == 404
         assert controller.ask("/reconcile", "POST", Authorization=token)[0] == 404
         assert controller.ask("/reconcile?target=dev", "POST", Authorization=token)[0] == 202
-        until(lambda: len(controller.lines("reconciled")) == 2)
+        until(lambda: len(controller.lines("reconciled")) >= 2)  # both requests may be one run
         assert controller.ask("/suspend?target=dev", "POST", Authorization=token)[0] == 202
         controller.wait_for("/targets/dev", lambda _, page: "suspended" in page)
         assert controller.ask("/reconcile?target=dev", "POST", Authorization=token)[0] == 409
         # The command line beside it says the same through the state folder.
         assert run(tmp_path, "run", "--now", "nowhere").code == 1
+        seen = len(controller.lines("reconciled"))
         assert run(tmp_path, "run", "--resume", "dev").out == "dev: resumed\n"
-        until(lambda: len(controller.lines("reconciled")) == 3)
+        until(lambda: len(controller.lines("reconciled")) > seen)
         # With a state that cannot be used, a request that was not carried out says why.
         with sqlite3.connect(tmp_path / "controller-state" / "controller.db", isolation_level=None) as db:
             db.execute("ALTER TABLE targets RENAME TO away")
