@@ -310,6 +310,7 @@ def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Vi
         old=_is_old(state),
         mode=snapshot.modes[name].value,
         running=name in snapshot.running,
+        alone=not snapshot.shard and all(other.target in snapshot.states for other in snapshot.others.targets),
         history=chart.history(name, snapshot.now, store, span, span.steps),
         span=span,
         spans=[(each, one.title, each == chosen) for each, one in chart.SPANS.items()],

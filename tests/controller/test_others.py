@@ -53,6 +53,15 @@ def test_each_page_shows_the_targets_of_the_others(tmp_path: Path, s3: Any) -> N
         assert re.search(rf"in sync .*{commit[:10]} .* ago .* ago , 2 actions, {commit[:10]}", found), found
         assert world.last("prod").status in (RunStatus.APPLIED, RunStatus.IN_SYNC)
 
+        # A suspension is one controller's own, and its page says so.
+        assert "in this controller only" not in (
+            pages.target(world.controller.snapshot(), world.store, "prod", {}) or ""
+        )
+        world.store.suspend("prod", suspended=True)
+        world.step()
+        assert "in this controller only" in (pages.target(world.controller.snapshot(), world.store, "prod", {}) or "")
+        world.store.suspend("prod", suspended=False)
+
         # What anybody may write there is checked, and is text.
         for name, body in {
             "dev": json.dumps({**told, "message": "<script>alert(1)</script>", "status": "failed"}),
