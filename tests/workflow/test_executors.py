@@ -387,6 +387,17 @@ def test_a_request_to_stop_reaches_the_work() -> None:
         assert executor.run(worked, tasks("a", "waits"), stops={"waits": stop}) == ["a done", "stopped"]
 
 
+def test_a_result_is_handed_over_before_the_other_tasks_have_ended() -> None:
+    stop, seen = threading.Event(), dict[int, object]()
+
+    def ended(index: int, found: object) -> None:
+        seen[index] = found
+        stop.set()
+
+    assert Processes(2).run(worked, tasks("waits", "b"), stops={"waits": stop}, ended=ended) == ["stopped", "b done"]
+    assert list(seen.items()) == [(1, "b done"), (0, "stopped")]
+
+
 def test_who_waits_for_a_target_that_hangs_is_given_up_too() -> None:
     hanging, after = tasks("waits")[0], tasks("b")[0]
     found = Processes(1, timeout=0.5).run(worked, [hanging, after, *tasks("x", "y")[1:]])
