@@ -33,7 +33,7 @@ PAGES = (
     "outputs",
     "fleets",
 )
-PORTS = ("8080", "4599", "8786")
+PORTS = ("8080", "4599", "8786", "8788")
 
 _BLOCK = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w./-]+\.ya?ml)\n")

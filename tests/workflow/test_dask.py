@@ -98,7 +98,7 @@ def test_a_worker_that_does_not_answer_delays_no_other_and_its_targets_are_named
             "--executor",
             cluster.url,
             "--target-timeout",
-            "9s",
+            "6s",
             *named(sorted(names)),
         )
     finally:
@@ -108,7 +108,7 @@ def test_a_worker_that_does_not_answer_delays_no_other_and_its_targets_are_named
     assert planned
     assert failed
     assert planned | failed == names
-    assert all("given up after 9 s without a result" in one["message"] for one in ran.json["failed"])
+    assert all("given up after 6 s without a result" in one["message"] for one in ran.json["failed"])
 
 
 TLS = "DASK_DISTRIBUTED__COMM__TLS__"

@@ -199,8 +199,16 @@ def test_a_coordinator_that_is_killed_while_it_plans_leaves_nothing(
     assert out.exists()
 
 
-@pytest.mark.parametrize("how", ["interrupted", "interrupted twice", "killed"])
-@pytest.mark.parametrize("where", ["processes:2", "dask"])
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [
+        ("processes:2", "interrupted"),
+        ("processes:2", "killed"),
+        ("dask", "interrupted"),
+        ("dask", "interrupted twice"),
+        ("dask", "killed"),
+    ],
+)
 def test_workers_stop_with_the_process_that_asked(
     empty: Path, where: str, how: str, cluster: Cluster, server: Sandbox
 ) -> None:
