@@ -138,7 +138,9 @@ def list_objects(open_client: OpenClient, bucket: str, prefix: str, most: int) -
         try:
             answer = open_client().list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
         except BOTO_ERRORS as error:
-            raise to_aws_error(error, "ListObjectsV2", writes=False) from None
+            failure = to_aws_error(error, "ListObjectsV2", writes=False)
+            failure.args = (f"s3://{bucket}/{prefix} cannot be listed: {failure}; allow s3:ListBucket on it",)
+            raise failure from None
         for item in answer.get("Contents", ()):
             if found == most:
                 return

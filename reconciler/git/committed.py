@@ -222,7 +222,7 @@ _MOST_KNOWN = 8
 def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str) -> frozenset[Address] | str:
     """Return the addresses that a commit has for a target, or why they are unknown.
 
-    The second target of a commit reads all of them: a fleet would write its files once for each otherwise.
+    The second target of a commit reads all that the commit has: a fleet would write its files once for each otherwise.
     """
     if not is_commit(commit):
         return "the last apply did not create everything, or ran with uncommitted changes, in part, or outside a git repository"
@@ -231,9 +231,8 @@ def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str
             _known.clear()
         known = _known.setdefault((project.path, project.stack, commit), {})
         if target not in known:
-            names = [name for name in project.targets if name not in known] if len(known) == 1 else [target]
             try:
-                found = _read_addresses(open_commit, project, names, commit)
+                found = _read_addresses(open_commit, project, target, commit, every=len(known) == 1)
             except OSError as error:
                 return f"commit {commit[:10]} of the last apply cannot be read: {os_reason(error)}"
             known |= {name: one for name, one in found.items() if not isinstance(one, str)}
@@ -242,20 +241,21 @@ def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str
 
 
 def _read_addresses(
-    open_commit: _Open, project: Project, names: Iterable[str], commit: str
+    open_commit: _Open, project: Project, target: str, commit: str, *, every: bool
 ) -> dict[str, frozenset[Address] | str]:
-    """Return the addresses that a commit has for these targets, each, or why they are unknown."""
+    """Return the addresses that a commit has for a target, or for every one that it has, or why they are unknown."""
     short = commit[:10]
     try:
         with open_commit(project, commit) as then:
-            return {target: _addresses_of(then, project.stack, target, short) for target in names}
+            names = {target, *(then.project.targets if every else ())}
+            return {name: _addresses_of(then, project.stack, name, short) for name in names}
     except _Unavailable as error:
         why = str(error)
     except SpecError as error:
         why = f"the project file of commit {short}, the last applied, is not valid: {error.problems[0]}"
     except ReconcilerError as error:
         why = f"the spec of commit {short}, the last applied, cannot be read: {error}"
-    return dict.fromkeys(names, why)
+    return {target: why}
 
 
 @contextmanager

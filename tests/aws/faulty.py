@@ -74,7 +74,7 @@ class Faulty:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_DELETE = do_POST  # noqa: N815  # the base class finds its methods by these names
+            do_GET = do_DELETE = do_PUT = do_POST  # noqa: N815  # the base class finds its methods by these names
 
             def log_message(self, *args: object) -> None:
                 return

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from reconciler.git.committed import addresses_applied
 from reconciler.sandbox import Sandbox
+from reconciler.spec.project import load_project
 from tests.cli.support import ACCOUNT, arn_of, client, outside, rewrite, run, stack
 from tests.controller.git import commit, git, repository
 
@@ -242,6 +246,81 @@ def test_outside_a_repository_no_tag_is_written_and_an_older_one_is_no_longer_be
     plain = stack(repo.parent / "plain", ONE)
     apply(plain)
     assert tags(plain) == {}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"ivs-reconciler.yaml": "stack: ["}, "the project file of commit {then}, the last applied, is not valid: "),
+        ({"ivs-reconciler.yaml": None}, "commit {then} of the last apply has no ivs-reconciler.yaml here"),
+        ({"ivs-reconciler.yaml": ("acme-live", "other")}, "commit {then} of the last apply has no target dev of the stack acme-live"),
+        ({"specs/live.yaml": "channels: 3"}, "the spec of commit {then}, the last applied, is not valid: "),
+    ],
+)  # fmt: skip
+def test_a_commit_whose_spec_cannot_be_read_tells_nothing_and_that_is_said(
+    repo: Path, files: dict[str, str | tuple[str, str] | None], said: str
+) -> None:
+    for name, content in files.items():
+        path = repo / name
+        if content is None:
+            path.unlink()
+        else:
+            path.write_text(content if isinstance(content, str) else path.read_text("utf-8").replace(*content), "utf-8")
+    commit(repo)
+    then = git(repo, "rev-parse", "HEAD")
+    git(repo, "checkout", "-q", "HEAD^", "--", *files)
+    rewrite(repo, NEW)
+    commit(repo)
+    with outside(repo) as (ivs, _):
+        ivs.tag_resource(resourceArn=arn_of(ivs, "one"), tags={TAG: then})
+    code, found, notes = drift(repo)
+    assert (code, found) == (2, {"channel/three": "missing"})
+    assert said.format(then=then[:10]) in notes
+
+
+def test_several_commits_tell_together_and_too_many_do_not(repo: Path) -> None:
+    rewrite(repo, NEW)
+    commit(repo)
+    apply(repo)
+    four: dict[str, object] = {"channels": {"one": {}, "two": {}, "three": {}, "four": {}}}
+    rewrite(repo, four)
+    commit(repo)
+    commits = git(repo, "rev-list", "HEAD").split()
+    delete(repo, "three")
+    with outside(repo) as (ivs, _):
+        for name, one in (("one", commits[2]), ("two", commits[1])):
+            ivs.tag_resource(resourceArn=arn_of(ivs, name), tags={TAG: one})
+    assert drift(repo) == (2, {"channel/three": "missing", "channel/four": "pending"}, "")
+    rewrite(repo, {"channels": {**four["channels"], "five": {}, "six": {}}})  # type: ignore[dict-item]
+    apply(repo)
+    delete(repo, "six")
+    with outside(repo) as (ivs, _):
+        for number, name in enumerate(("one", "two", "three", "four")):
+            ivs.tag_resource(resourceArn=arn_of(ivs, name), tags={TAG: str(number) * 40})
+    code, found, notes = drift(repo)
+    assert (code, found) == (2, {"channel/six": "missing"})
+    assert "4 different commits are recorded as the last apply's" in notes
+
+
+def test_a_fleet_reads_a_commit_twice_and_not_for_each_target(repo: Path) -> None:
+    """The tasks of a fleet have one target each; from the second on, all that the commit has are known."""
+    project = yaml.safe_load((repo / "ivs-reconciler.yaml").read_text("utf-8"))
+    dev = project["targets"]["dev"]
+    project["targets"] = {f"t{n}": {**dev, "sandbox": f".sandbox/{n}.db"} for n in range(4)}
+    (repo / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project), "utf-8")
+    commit(repo)
+    then = git(repo, "rev-parse", "HEAD")
+    whole = load_project(repo)
+
+    def known(name: str) -> bool:
+        alone = replace(whole, targets={name: whole.targets[name]})
+        return addresses_applied(alone, name, [then]).addresses is not None
+
+    assert known("t0")
+    assert known("t1")
+    shutil.rmtree(repo / ".git")
+    assert known("t2")
+    assert known("t3")
 
 
 def test_a_tag_of_anyone_is_no_argument_of_git(repo: Path) -> None:

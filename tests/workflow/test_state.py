@@ -19,7 +19,7 @@ from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import PlanOptions
 from reconciler.sandbox import Sandbox
 from reconciler.workflow.history import record_apply, recorded_addresses
-from reconciler.workflow.records import BucketUnusable, S3Records, safe_name
+from reconciler.workflow.records import BucketUnusable, FolderRecords, S3Records, safe_name
 from tests.builders import desired, live, of, wanted
 from tests.cli.support import ACCOUNT, BUCKET, REGION, arn_of, client, outside, rewrite, run, stack
 
@@ -150,6 +150,20 @@ def test_of_two_writers_none_loses_the_record_of_the_other(s3: Any, prefix: str)
     theirs.refresh(plan.name)
     assert recorded_addresses(theirs, "acme", plan.name, here_now) == found
     assert not theirs.write(plan.name, "{}", '"0"')
+
+
+def test_a_record_that_others_keep_changing_is_given_up_and_said(tmp_path: Path) -> None:
+    class Contended(FolderRecords):
+        """Another run writes before each write."""
+
+        def write(self, target: str, text: str, token: str) -> bool:
+            super().write(target, "{}", token)
+            return False
+
+    spec, there = desired(wanted("channel/one")), live(of(wanted("channel/one")))
+    plan = build_plan(spec, there, PlanOptions(), target_name="dev")
+    said = record_apply(Contended(tmp_path), "acme", plan, there, None, spec)
+    assert said == ".ivs-reconciler/applied-dev.json: other runs keep changing it"
 
 
 def test_a_project_file_says_where_and_a_pin_fixes_it(tmp_path: Path, s3: Any) -> None:
