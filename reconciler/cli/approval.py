@@ -113,7 +113,7 @@ def approve_and_run(
     events = _JsonLines(work) if args.format == "json" else None
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
     if not work:
-        if any(without_commit(survey.live, project.stack) for survey in surveys):
+        if any(without_commit(survey.plan, survey.live, project.stack) for survey in surveys):
             surveys = _with_commit(plan, surveys, project, args)
         (elsewhere or apply_plans)(
             surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once, note=_note

@@ -242,7 +242,7 @@ def _apply(
     """Apply the plan that is due with the target locked; return the result, and which outputs could not be published. Raises ``PlanRefused`` if the target changed meanwhile."""
     # An empty plan needs no lock, unless it corrects a tag: applying it only records the resources.
     commit = run.commit if run.mode is not Mode.HEAL else ""
-    writes = due.plan.actions or (commit and without_commit(due.live, due.desired.stack))
+    writes = due.plan.actions or (commit and without_commit(due.plan, due.live, due.desired.stack))
     locked = (due.target,) if writes else ()
     # The record keeps what is in the spec and was not touched.
     recorded = replace(due.desired, resources={**survey.desired.resources, **due.desired.resources})

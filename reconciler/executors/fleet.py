@@ -360,7 +360,7 @@ def _without_live_state(task: Task, survey: Survey, scope: PlanOptions) -> Surve
     live, name = survey.live, survey.target.name
     last = None if scope.only or scope.exclude else last_run(Path(task.project.root), name)
     if not (scope.only or scope.exclude) and (last is None or last.ended):
-        shown = without_commit(live, survey.desired.stack) if not survey.plan.actions else None
+        shown = without_commit(survey.plan, live, survey.desired.stack) if not survey.plan.actions else None
         kept = {} if shown is None else {shown.kind: (shown,)}
         live = LiveState(live.account_id, live.region, kept, unreadable=live.unreadable, not_read=live.not_read)
     desired = DesiredState(survey.desired.stack, {}, survey.desired.digest)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
@@ -106,20 +106,29 @@ def recorded_commits(live: LiveState, stack: str) -> set[str]:
     return {resource.commit for _, resource in live.claims(stack) if resource.commit}
 
 
-def without_commit(live: LiveState, stack: str) -> LiveResource | None:
+def without_commit(plan: TargetPlan, live: LiveState, stack: str) -> LiveResource | None:
     """Return a resource that shows that the commit of the last apply is unknown: one with such a tag, or any if none has a commit.
 
-    ``None`` if it is known, nothing exists, or something could not be read.
+    ``None`` if it is known, if no resource can carry it, or if something could not be read.
     """
     if live.unreadable:
         return None
     first, known = None, False
-    for _, resource in live.claims(stack):
+    for _, resource in _carriers(plan, live, stack):
         if resource.commit and not is_commit(resource.commit):
             return resource
         known = known or bool(resource.commit)
         first = first or resource
     return None if known else first
+
+
+def _carriers(plan: TargetPlan, live: LiveState, stack: str) -> Iterator[tuple[Address, LiveResource]]:
+    """Yield the resources that can carry the commit of an apply: they stay, and have room for a tag."""
+    leaving = {action.arn for action in plan.actions if action.verb in _LEAVING}
+    leaving |= {arn for duplicate in plan.duplicates for arn in duplicate.others}
+    for address, one in live.claims(stack):
+        if one.arn not in leaving and address.kind in LISTED and len(one.tags) < MAX_TAGS_WITH_ATTEMPT:
+            yield address, one
 
 
 def record_commit(
@@ -136,17 +145,8 @@ def record_commit(
     until all are created: one that was interrupted or killed does not tell what existed.
     An unknown commit has a mark, so that the record of one such apply is not taken for that of another.
     """
-    leaving = {action.arn for action in plan.actions if action.verb in _LEAVING}
-    leaving |= {arn for duplicate in plan.duplicates for arn in duplicate.others}
-    there = sorted(
-        (
-            (address, one)
-            for address, one in live.claims(desired.stack)
-            if one.arn not in leaving and address.kind in LISTED and len(one.tags) < MAX_TAGS_WITH_ATTEMPT
-        ),
-        # Several resources may claim one address.
-        key=lambda claim: (claim[0], claim[1].arn),
-    )
+    # Several resources may claim one address.
+    there = sorted(_carriers(plan, live, desired.stack), key=lambda claim: (claim[0], claim[1].arn))
     with_commit = [(address, one) for address, one in there if one.commit]
     if result is None:
         if any(action.verb is Verb.CREATE for action in plan.actions):

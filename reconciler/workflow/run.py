@@ -175,7 +175,7 @@ def _record_known_commit(survey: Survey, note: Callable[[str], None]) -> str:
     An older commit stays: no tag is written with every commit that changes nothing here.
     """
     is_whole = is_commit(survey.commit) and not survey.desired.missing
-    if not is_whole or without_commit(survey.live, survey.desired.stack) is None:
+    if not is_whole or without_commit(survey.plan, survey.live, survey.desired.stack) is None:
         return ""
     commit, failed = record_commit(survey.connection.gateway, survey.plan, survey.live, survey.desired, survey.commit)
     if failed:

@@ -110,8 +110,11 @@ def assert_in_sync(folder: Path, server: Sandbox) -> None:
 @pytest.mark.parametrize("where", ["processes:2", "dask"])
 def test_an_apply_elsewhere_ends_in_sync_and_leaves_its_record_here(empty: Path, where: str, cluster: Cluster) -> None:
     where_to = there(where, cluster)
+    with (empty / "ivs-reconciler.yaml").open("a", encoding="utf-8") as file:
+        file.write("outputs: [{file: {path: 'out/{target}.json'}}]\n")
     ran = run(empty, "apply", "--auto-approve", "--format", "json", *where_to, "-t", "a")
     assert ran.code == 0, ran.err
+    assert [path.name for path in (empty / "out").iterdir()] == ["a.json"]
     last = json.loads(ran.out.splitlines()[-1])
     (outputs,) = last["outputs"]["targets"]
     assert len(outputs["resources"]) == 11
