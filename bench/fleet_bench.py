@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.measure import Cost, as_installed, run, table, verdict
 from bench.server import served
-from bench.tls import tls_front
+from bench.tls import both_ways
 from reconciler.workflow.survey import default_at_once
 
 SIZES = (50, 300, 1_000)
@@ -35,9 +35,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, served("--limit", "channels=200000") as server:
         folder = Path(name)
         plans: list[Row] = []
-        with tls_front(server.url, folder) as (tls, trusted):
+        with both_ways(server.url, folder) as ways:
             for size in SIZES:
-                for sort, url in (("http", server.url), ("tls", tls)):
+                for sort, (url, trusted) in ways.items():
                     stack = write_fleet(folder / f"{size}-{sort}", size, url, CHANNELS)
                     environment = {**environment_of(stack), **trusted}
                     if sort == "http":
@@ -72,7 +72,8 @@ def main() -> None:
             )
             server.control("reset")
             server.control("add_fault", effect="delay", operation="*", seconds=LATENCY, times=None)
-            stack = write_fleet(folder / "applied", APPLIED, tls, CREATES)
+            url, trusted = ways["tls"]
+            stack = write_fleet(folder / "applied", APPLIED, url, CREATES)
             print(applied({**environment_of(stack), **trusted}, stack))
 
 

@@ -15,14 +15,13 @@ from botocore.httpsession import get_cert_path
 
 @contextmanager
 def tls_front(url: str, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Serve TLS in front of a server; yields the URL, and the environment in which its certificate is trusted beside all public ones."""
+    """Serve TLS in front of a server; yields the URL, and the environment in which its certificate is trusted beside all public ones.
+
+    Fronts with one folder share a certificate.
+    """
     certificate, bundle = folder / "certificate.pem", folder / "bundle.pem"
-    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(folder / "key.pem"))
-    request = ["openssl", "req", "-x509", *key, *subject, "-days", "2", "-out", str(certificate)]
-    subprocess.run(request, check=True, capture_output=True)
-    public = Path(str(get_cert_path(True)))
-    bundle.write_bytes(public.read_bytes() + certificate.read_bytes())
+    if not bundle.exists():
+        certify(folder, certificate, bundle)
     command = [sys.executable, "-m", "bench.tls", url.rpartition(":")[2], str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -30,6 +29,23 @@ def tls_front(url: str, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield f"https://127.0.0.1:{int(process.stdout.readline())}", {"AWS_CA_BUNDLE": str(bundle)}
         finally:
             process.terminate()
+
+
+@contextmanager
+def both_ways(url: str, folder: Path) -> Iterator[dict[str, tuple[str, dict[str, str]]]]:
+    """Serve TLS in front of a server; yields, for HTTP and TLS, its URL and the environment in which it is trusted."""
+    with tls_front(url, folder) as secure:
+        yield {"http": (url, {}), "tls": secure}
+
+
+def certify(folder: Path, certificate: Path, bundle: Path) -> None:
+    """Write a key, a certificate for it, and that among all public ones."""
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(folder / "key.pem"))
+    request = ["openssl", "req", "-x509", *key, *subject, "-days", "2", "-out", str(certificate)]
+    subprocess.run(request, check=True, capture_output=True)
+    public = Path(str(get_cert_path(True)))
+    bundle.write_bytes(public.read_bytes() + certificate.read_bytes())
 
 
 async def front(port: int, folder: Path) -> None:
