@@ -22,6 +22,7 @@ from typing import Any
 from bench.measure import run, table
 from bench.server import Server, served
 from bench.stacks import ENVIRONMENT, write_stack
+from bench.tls import both_ways, trusted_front
 from reconciler.aws.client import IvsGateway
 from reconciler.aws.limiter import Pacer
 from reconciler.aws.session import open_client, open_session
@@ -37,7 +38,7 @@ OURS, OTHER = "123456789012", "SOMEBODYELSE"  # the server takes any other key f
 class Scenario:
     """A server's way of counting, what is called, and what else takes from the rate.
 
-    ``stubborn`` is the calls a second of a client that never gives way; ``second`` adds a client like ours in another process, so to say.
+    With ``tls``, ours speak TLS. ``stubborn`` is the calls a second of a client that never gives way; ``second`` adds a client like ours in another process, so to say.
     """
 
     title: str
@@ -46,12 +47,14 @@ class Scenario:
     windows: bool = False
     stubborn: float = 0.0
     second: bool = False
+    tls: bool = False
     goal: float = 0.98
     throttled: float = 0.0
 
 
 SCENARIOS = (
     Scenario("bucket of 2", burst=2),
+    Scenario("bucket of 2, over TLS", burst=2, tls=True),
     Scenario("bucket of 3", burst=3),
     Scenario("bucket of 5", burst=5),
     Scenario("one-second windows", windows=True),
@@ -71,7 +74,7 @@ RATES = {"ListChannels": 5.0, "ListRecordingConfigurations": 3.0, "ListPlaybackR
 def main() -> None:
     """Measure and print."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        rows = [*pool.map(measure, SCENARIOS), measure(JITTER), an_apply()]
+        rows = [*pool.map(measure, SCENARIOS), measure(JITTER), *pool.map(an_apply, ("http", "tls"))]
     head = ("the server counts with", "allowed calls/s", "used", "goal", "throttled", "goal")
     print(table(f"Call rates: goodput over what is allowed, {WORKERS} workers, {SECONDS:.0f} s each", [head, *rows]))
 
@@ -82,10 +85,14 @@ def measure(scenario: Scenario) -> tuple[str, ...]:
         server.control("set_rates", rates=True, burst=scenario.burst, windows=scenario.windows)
         until = time.monotonic() + SECONDS
         with contextlib.ExitStack() as stack:
+            url = server.url
+            if scenario.tls:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                url = stack.enter_context(trusted_front(url, Path(folder)))
             if scenario.stubborn:
                 stack.enter_context(running([lambda: stubborn(server, scenario.stubborn, until)]))
             pacers = [Pacer(clock=time.monotonic, sleep=time.sleep) for _ in range(2 if scenario.second else 1)]
-            gateways = [gateway(server, pacer) for pacer in pacers]
+            gateways = [gateway(url, pacer) for pacer in pacers]
             workers = [
                 worker(one, operation, until)
                 for one in gateways
@@ -110,34 +117,34 @@ def measure(scenario: Scenario) -> tuple[str, ...]:
     )
 
 
-def an_apply(channels: int = 150) -> tuple[str, ...]:
+def an_apply(sort: str, channels: int = 150) -> tuple[str, ...]:
     """Run the whole tool as a process: creates that wait for one recording configuration, with their stream keys tagged."""
     tool = str(Path(sys.executable).parent / "ivs-reconciler")
-    with tempfile.TemporaryDirectory() as name, served() as server:
+    with tempfile.TemporaryDirectory() as name, served() as server, both_ways(server.url, Path(name)) as ways:
         server.control("set_rates", rates=True, burst=2)
-        folder = Path(name)
-        write_stack(folder, channels, server.url)
+        folder, (url, trusted) = Path(name), ways[sort]
+        write_stack(folder, channels, url)
         project = folder / "ivs-reconciler.yaml"
         project.write_text(
             project.read_text(encoding="utf-8").replace("{region: us-west-2,", "{region: us-west-2, rateLimits: aws,"),
             encoding="utf-8",
         )
-        run([tool, "apply", "--auto-approve"], folder=folder, environment=ENVIRONMENT)
+        run([tool, "apply", "--auto-approve"], folder=folder, environment={**ENVIRONMENT, **trusted})
         calls = server.control("calls", limit=1_000_000)
     good = [call["time"] for call in calls if call["operation"] == "CreateChannel" and call["status"] == 200]
     used = (len(good) - 1) / (max(good) - min(good)) / RATES["ListChannels"]
     bad = sum(call["status"] == 429 for call in calls) / len(calls)
-    return (f"bucket of 2, apply of {channels} channels", "5", f"{used:.1%}", "98%", f"{bad:.1%}", "0%")
+    return (f"bucket of 2, apply of {channels} channels, {sort}", "5", f"{used:.1%}", "98%", f"{bad:.1%}", "0%")
 
 
-def gateway(server: Server, pacer: Pacer) -> IvsGateway:
+def gateway(url: str, pacer: Pacer) -> IvsGateway:
     """Return our way to the server, slowed down like a real one."""
-    return IvsGateway(client(server, OURS), pacer=pacer, connections=WORKERS)
+    return IvsGateway(client(url, OURS), pacer=pacer, connections=WORKERS)
 
 
-def client(server: Server, access_key: str) -> Any:
+def client(url: str, access_key: str) -> Any:
     target = Target("bench", "us-west-2", sandbox="-", account_id=access_key)
-    made = open_client(open_session(target, server.url), "ivs", target, server.url, WORKERS * 3)
+    made = open_client(open_session(target, url), "ivs", target, url, WORKERS * 3)
     dice = random.Random(7)
     made.meta.events.register("before-send.ivs", lambda **_: time.sleep(0.04 + dice.uniform(-0.005, 0.005)))
     return made

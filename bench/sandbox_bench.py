@@ -9,6 +9,8 @@ Most of a call through boto3 is boto3. The third server does nothing at all (`st
 floor below which no server can come through boto3. The same creates are therefore also sent by a client that costs
 next to nothing, the standard library's; and by several clients at once, which shows what a server can do.
 
+boto3 costs more over TLS, which is what AWS speaks: those rows have a front that speaks it.
+
 moto's server ends the connection after every answer, as it does for its users; connecting again is part of its cost.
 """
 
@@ -19,16 +21,18 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.crowd import WARM_UP, client, crowd
 from bench.measure import table
+from bench.tls import trusted_front
 
 ROUNDS = 10
 CREATES = 5_000
@@ -78,17 +82,28 @@ def main() -> None:
     with running(found) as servers:
         boto3s = in_turn(servers, lambda server, _: crowd(server.url, "boto3", CLIENTS, CROWDED) * 1000)
         plains = in_turn(servers, lambda server, _: crowd(server.url, "plain", CLIENTS, CROWDED) * 1000)
+        with over_tls(servers) as secure:
+            boto3s_tls = in_turn(secure, lambda server, _: crowd(server.url, "boto3", CLIENTS, CROWDED) * 1000)
+    with running(found) as servers, over_tls(servers) as secure:
+        create_tls, create_tls_cpu, get_tls, get_tls_cpu, page_tls, batch_tls, _, _ = calls(secure)
     rows += [
         row("get through boto3, ms", get, "0.40"),
         row("  processor time", get_cpu, ""),
+        row("  over TLS", get_tls, ""),
+        row("  over TLS, processor time", get_tls_cpu, ""),
         row("create through boto3, ms", create, ""),
         row("  processor time", create_cpu, ""),
+        row("  over TLS", create_tls, ""),
+        row("  over TLS, processor time", create_tls_cpu, ""),
         row(f"{CREATES:,} creates through boto3, s", create, "0.25", total),
         row(f"{CREATES:,} creates, plain client, s", alone, "0.25", total),
         row(f"create, {CLIENTS} boto3 clients at once, ms", boto3s, ""),
+        row("  over TLS", boto3s_tls, ""),
         row(f"create, {CLIENTS} plain clients at once, ms", plains, ""),
         row("list page of 100, ms", page, ""),
+        row("  over TLS", page_tls, ""),
         row("batch of 50, ms", batch, ""),
+        row("  over TLS", batch_tls, ""),
         row("memory empty, MB", empty, ""),
         row(f"memory at {CREATES:,} channels, MB", full, "under 60 MB"),
     ]
@@ -235,6 +250,20 @@ def running(found: Mapping[str, list[str]]) -> Iterator[dict[str, Running]]:
     """Run all servers at once; those that are not asked sleep."""
     with ExitStack() as stack:
         yield {name: stack.enter_context(served(name, command)) for name, command in found.items()}
+
+
+@contextmanager
+def over_tls(servers: Mapping[str, Running]) -> Iterator[dict[str, Running]]:
+    """Serve TLS in front of servers; the processor time of the fronts is not counted.
+
+    Not in front of moto: it ends the connection after every answer, and boto3 would read all public certificates for every call.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        secure = {}
+        for name in servers.keys() - {"moto"}:
+            secure[name] = replace(servers[name], url=stack.enter_context(trusted_front(servers[name].url, folder)))
+        yield secure
 
 
 @contextmanager

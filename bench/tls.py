@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import subprocess
 import sys
@@ -36,6 +37,18 @@ def both_ways(url: str, folder: Path) -> Iterator[dict[str, tuple[str, dict[str,
     """Serve TLS in front of a server; yields, for HTTP and TLS, its URL and the environment in which it is trusted."""
     with tls_front(url, folder) as secure:
         yield {"http": (url, {}), "tls": secure}
+
+
+@contextmanager
+def trusted_front(url: str, folder: Path) -> Iterator[str]:
+    """Serve TLS in front of a server; yields the URL, which this process and its children trust meanwhile."""
+    with tls_front(url, folder) as (secure, trusted):
+        os.environ.update(trusted)
+        try:
+            yield secure
+        finally:
+            for name in trusted:
+                os.environ.pop(name, None)
 
 
 def certify(folder: Path, certificate: Path, bundle: Path) -> None:
