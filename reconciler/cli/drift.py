@@ -210,6 +210,7 @@ def _saved(args: argparse.Namespace, context: Context) -> int:
 
 def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
+    from reconciler.cli.plan import print_notes
     from reconciler.errors import AwsError
     from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
@@ -230,6 +231,8 @@ def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
         found = [(survey, drift_report(project, survey, addresses_applied)) for survey in surveys]
         if unread := [f"{report.name}: {line}" for _, report in found for line in report.unread]:
             raise AwsError("\n".join((*unread, "Nothing was accepted")))
+        for survey, report in found:  # such as why a deletion is not known from what was never applied
+            print_notes(f"{report.name}: {note}" for note in report.notes if note not in survey.plan.notes)
         accepted = accept_drift(project, found, chosen)
     write_accepted(accepted)
     lines = [f"accepted {line}" if ": " in line else line for line in accepted.lines] or ["No drift to accept."]

@@ -147,6 +147,13 @@ def test_what_git_cannot_tell_is_said_and_exits_as_before(repo: Path, tmp_path: 
     code, found, notes = drift(shallow)
     assert (code, found) == (2, {"channel/three": "missing"})
     assert f"commit {first[:10]} of the last apply is not in this shallow clone; fetch the history" in notes
+    for words in (("drift", "--accept", "channel/three"), ("export", "--update")):
+        accepted = run(shallow, *words)
+        assert accepted.code == 2
+        assert (
+            f"note: dev: cannot tell a resource deleted outside from one that was never applied: there is no record of the last apply, and commit {first[:10]} of the last apply is not in this shallow clone"
+            in accepted.err
+        )
     assert not (shallow / ".git" / "FETCH_HEAD").exists()
 
     gone = tmp_path / "gone"
