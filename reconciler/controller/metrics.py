@@ -17,7 +17,7 @@ from reconciler import __version__
 from reconciler.aws.limiter import is_throttle
 from reconciler.controller.controller import Observer, Snapshot
 from reconciler.controller.state import FAILURES, RepositoryState, Run, RunStatus
-from reconciler.drift.report import DriftStatus
+from reconciler.drift import DriftStatus
 from reconciler.errors import AwsError
 from reconciler.git.git import Trouble
 from reconciler.report import metrics as names

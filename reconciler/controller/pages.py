@@ -20,7 +20,8 @@ from reconciler.controller import chart
 from reconciler.controller.controller import Snapshot
 from reconciler.controller.state import Inventory, Run, RunStatus, TargetState
 from reconciler.controller.store import Store
-from reconciler.drift.report import DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import Finding
 from reconciler.git.git import without_credentials
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS

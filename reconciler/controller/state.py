@@ -22,7 +22,8 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter
 
-from reconciler.drift.report import FINDING, DriftReport, DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import FINDING, DriftReport, Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
 from reconciler.json_format import Format, list_of

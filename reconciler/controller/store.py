@@ -32,7 +32,7 @@ from reconciler.controller.state import (
     read_result,
     result_json,
 )
-from reconciler.drift.report import DriftStatus
+from reconciler.drift import DriftStatus
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.plan.codec import lines, read_plan
 from reconciler.plan.plan import ApplyResult, Plan

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.drift.report import AttributedCall, Blame, DriftReport, DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import AttributedCall, Blame, DriftReport, Finding
 from reconciler.model.address import COMMIT, ID, STACK, Address
 from reconciler.model.kinds import KINDS, TAG, UNTAG, kind_of, parent_of
 from reconciler.model.observed import Event, Trail

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import DriftReport, Finding
 from reconciler.errors import AwsError
 from reconciler.model.target import DEFAULT_TOPICS, Topic
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange, escape
-from reconciler.drift.report import DriftReport, DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import DriftReport, Finding
 from reconciler.model.address import ID, SPEC, STACK, Address
 from reconciler.model.kinds import KINDS, LISTED, parent_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, UnmanagedResource

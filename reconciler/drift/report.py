@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from pydantic_core import core_schema as core
 
 from reconciler import json_format as form
 from reconciler.diff import FieldChange
+from reconciler.drift import DriftStatus
 from reconciler.errors import UsageError
 from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, described, list_of
 from reconciler.model.address import ID, SPEC, STACK, Address
@@ -27,20 +27,6 @@ from reconciler.model.shards import Shards
 from reconciler.model.values import Value, thaw
 from reconciler.plan.codec import ADDRESS, ARN, PATH, SHARDS, UNMANAGED, freeze_value
 from reconciler.plan.plan import TargetPlan
-
-
-class DriftStatus(StrEnum):
-    """How a resource differs from the spec or the last apply."""
-
-    DRIFT = "drift"
-    PENDING = "pending"
-    MISSING = "missing"
-    UNTAGGED = "untagged"
-    """It exists, and its owner tags are gone."""
-    ORPHAN = "orphan"
-    DUPLICATE = "duplicate"
-    KEPT = "kept"
-    """It was replaced, and resources of other owners still use it."""
 
 
 @dataclass(frozen=True, slots=True)

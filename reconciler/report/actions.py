@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import Finding
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import UnmanagedResource
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.plan import Action, ReplaceOrder, TargetPlan, Verb
 from reconciler.terminal import sanitize
+
+if TYPE_CHECKING:
+    from reconciler.drift.report import Finding
 
 FOLD_FROM = 4
 """The smallest number of identical resources that are folded into one block."""
@@ -30,7 +32,7 @@ OWN_ID = "(the id)"
 """Placeholder for a resource's own id in the block of a group."""
 
 _FOLDED_VERBS = frozenset({Verb.CREATE, Verb.UPDATE, Verb.ADOPT, Verb.FORGET})
-_Item = TypeVar("_Item", Action, Finding)
+_Item = TypeVar("_Item", Action, "Finding")
 
 
 SYMBOLS: Mapping[Verb, str] = {

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from reconciler.drift.report import DriftReport, DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import DriftReport, Finding
 from reconciler.report.actions import is_own_record, path_words, sides_of, unmanaged_words
 from reconciler.report.markdown_layout import (
     Block,

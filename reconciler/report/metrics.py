@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from reconciler.drift.report import DriftReport, DriftStatus
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import DriftReport
 
 PREFIX = "ivs_reconciler_"
 

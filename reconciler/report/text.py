@@ -7,8 +7,9 @@ A delete or a replacement is never folded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from reconciler.drift.report import DriftReport, DriftStatus, Finding
+from reconciler.drift import DriftStatus
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import UnmanagedResource
 from reconciler.model.shards import Shards
@@ -59,6 +60,9 @@ from reconciler.report.words import (
     until_words,
 )
 from reconciler.terminal import sanitize
+
+if TYPE_CHECKING:
+    from reconciler.drift.report import DriftReport, Finding
 
 Paint = Callable[[str, str], str]
 """Colours text by the name of a tone: ``good``, ``change``, ``bad``, ``note``, ``dim``, ``bold``."""

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, DriftStatus, Finding, Ignored
+from reconciler.drift import DriftStatus
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.shards import Shards
@@ -34,6 +34,9 @@ from reconciler.plan.plan import (
 from reconciler.plan.steps import Expected
 from reconciler.report.actions import path_words, show_value
 from reconciler.terminal import sanitize
+
+if TYPE_CHECKING:
+    from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, Finding, Ignored
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.drift.report import DriftReport, DriftStatus
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import DriftReport
 from reconciler.errors import UsageError, os_reason
 from reconciler.export.entries import Writer
 from reconciler.export.merge import REMOVED, CannotMerge, Edit, merged

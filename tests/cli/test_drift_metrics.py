@@ -74,7 +74,7 @@ def test_cron_and_controller_agree_on_names_labels_types_and_values(tmp_path: Pa
     from reconciler.controller.controller import Snapshot
     from reconciler.controller.metrics import Metrics
     from reconciler.controller.state import Mode, RepositoryState, Run, RunStatus, TargetState
-    from reconciler.drift.report import DriftStatus
+    from reconciler.drift import DriftStatus
     from reconciler.report.metrics import Sample, counts_of, is_in_sync
     from tests.drift.test_changes import LATENCY, finding, report
 

@@ -20,7 +20,8 @@ from reconciler.cli.main import build_parser
 from reconciler.controller import metrics
 from reconciler.controller.config import read_options
 from reconciler.controller.state import Mode
-from reconciler.drift.report import DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import Finding
 from reconciler.git.git import Trouble
 from reconciler.model.address import Address
 from reconciler.report import metrics as names

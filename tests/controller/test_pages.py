@@ -20,7 +20,8 @@ from reconciler.controller.controller import Snapshot
 from reconciler.controller.state import Inventory, ManagedResource, Mode, RepositoryState, Run, RunStatus, TargetState
 from reconciler.controller.store import Store
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
 from reconciler.model.address import Address, KindName

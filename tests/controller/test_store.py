@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from reconciler.controller.state import Mode, Run, RunStatus, TargetState, read_result, result_json
 from reconciler.controller.store import DAY, Flags, Store
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import Finding
 from reconciler.errors import UsageError
 from reconciler.model.address import Address, KindName
 from reconciler.plan.plan import ApplyResult, LiveChannel

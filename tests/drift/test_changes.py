@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
+from reconciler.drift import DriftStatus
 from reconciler.drift.changes import NOTHING, KnownFindings, changes_to_notify, failure_to_notify
-from reconciler.drift.report import DriftReport, DriftStatus, Finding
+from reconciler.drift.report import DriftReport, Finding
 from reconciler.errors import AwsError
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import UnmanagedResource

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from reconciler.drift import DriftStatus
 from reconciler.drift.classify import classify
-from reconciler.drift.report import DriftReport, DriftStatus
+from reconciler.drift.report import DriftReport
 from reconciler.model.address import ID, SPEC, STACK
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.plan.decide import build_plan

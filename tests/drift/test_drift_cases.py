@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.drift import DriftStatus
 from reconciler.drift.classify import classify
-from reconciler.drift.report import DriftReport, DriftStatus, Ignore, without
+from reconciler.drift.report import DriftReport, Ignore, without
 from reconciler.model.address import PREFIX, Address
 from reconciler.model.resource import DesiredState, LiveState, canonical
 from reconciler.plan.stale import AppliedSpec

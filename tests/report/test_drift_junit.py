@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
-from reconciler.drift.report import DriftReport, DriftStatus, Finding
+from reconciler.drift import DriftStatus
+from reconciler.drift.report import DriftReport, Finding
 from reconciler.model.address import Address, KindName
 from reconciler.report.ci import render_drift
 

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.diff import FieldChange
+from reconciler.drift import DriftStatus
 from reconciler.drift.report import (
     AtDefault,
     AttributedCall,
     Blame,
     DriftReport,
-    DriftStatus,
     Finding,
     Ignored,
     drift_json,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.drift.report import DriftStatus
+from reconciler.drift import DriftStatus
 from reconciler.report import metrics
 from reconciler.report.metrics import Sample, counts_of, is_in_sync, last_successes, render
 from tests.drift.test_changes import finding, report

@@ -13,8 +13,8 @@ from typing import Any
 import boto3
 import pytest
 
+from reconciler.drift import DriftStatus
 from reconciler.drift.changes import NOTHING, KnownFindings
-from reconciler.drift.report import DriftStatus
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.target import Receiver, ReceiverType, Target, Topic
 from reconciler.workflow.notifications import (
