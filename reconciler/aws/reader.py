@@ -12,8 +12,8 @@ import threading
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from sys import intern
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from reconciler.aws.client import ReadCalls
@@ -163,8 +163,7 @@ def _new_items(data: Mapping[str, object], operation: str, members: str, seen: s
     return fresh
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
+class ReadRequest(NamedTuple):
     """What to read of one account and region.
 
     ``stream_key_channels`` are ids of channels whose spec has a stream key.
@@ -176,13 +175,13 @@ class ReadRequest:
 
     stack: str
     stream_key_channels: frozenset[str] = frozenset()
-    adopt_names: Mapping[KindName, frozenset[str]] = field(default_factory=dict)
+    adopt_names: Mapping[KindName, frozenset[str]] = MappingProxyType({})
     ignore_tags: tuple[str, ...] = ()
     needed: frozenset[KindName] = frozenset()
     full_arns: frozenset[str] = frozenset()
     everything: bool = False
     take_over: frozenset[str] = frozenset()
-    adopt_ids: Mapping[KindName, frozenset[str]] = field(default_factory=dict)
+    adopt_ids: Mapping[KindName, frozenset[str]] = MappingProxyType({})
     kinds: frozenset[KindName] = frozenset(LISTED)
     outputs: bool = True
 

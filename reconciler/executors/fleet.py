@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.aws.connection import Connection, connect
 from reconciler.errors import AdoptionError, AwsError, StalePlan
@@ -70,7 +70,6 @@ def tasks_of(
     ]
 
 
-@dataclass(frozen=True, slots=True)
 class Planning:
     """Reads and plans a target. The survey cannot call: its connection has ended."""
 
@@ -92,8 +91,7 @@ class Planning:
         return _without_live_state(task, found, task.options)
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """The apply of one target: ``result`` is ``None`` if its plan is empty; ``refused`` says why nothing was run.
 
     ``notes`` say what could not be recorded. ``outputs`` were read afterwards, if they were asked for and could be;
@@ -107,8 +105,7 @@ class Applied:
     published: Published | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Applying:
+class Applying(NamedTuple):
     """Plans a target again and runs what was approved. If that was begun before, by a worker that died, the rest of it.
 
     ``outputs`` says whether to read the outputs afterwards. They are published to Parameter Store if the project file says so;
@@ -247,8 +244,7 @@ def _result_of(plan: TargetPlan, found: Applied | AwsError) -> ApplyResult | Non
     return ApplyResult(plan.name, tuple(Outcome(one.address, one.verb, sort, message) for one in plan.actions))
 
 
-@dataclass(frozen=True, slots=True)
-class DriftFound:
+class DriftFound(NamedTuple):
     """What ``drift`` found in a target: ``survey`` is the error if it could not be read, and then there is no report.
 
     ``ignored`` are the ignore rules that matched a difference; ``calls`` counts the requests.
@@ -262,8 +258,7 @@ class DriftFound:
     commits: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DriftDetection:
+class DriftDetection(NamedTuple):
     """Reads a target and reports its drift, restricted by ``scope``; ``days`` is how far back CloudTrail names callers, 0 for not at all."""
 
     scope: PlanOptions
@@ -323,7 +318,7 @@ def detect_drift(
         first = found[index]
         if isinstance(one, DriftFound) and isinstance(first, DriftFound):
             counts = Counter(first.calls.counts) + Counter(one.calls.counts)
-            found[index] = replace(one, calls=one.calls._replace(counts=counts))
+            found[index] = one._replace(calls=one.calls._replace(counts=counts))
         else:
             found[index] = one
     return found

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
@@ -59,8 +59,7 @@ class Revision(NamedTuple):
     commit: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Blob:
+class _Blob(NamedTuple):
     mode: str
     id: str
     size: int
@@ -193,7 +192,7 @@ def _submodule(folder: Path, path: str, commit: str, revision: Revision, missing
         return
     inner: list[Missing] = []
     for blob in _blobs_of(folder, folder, tree, revision, inner):
-        yield replace(blob, path=f"{path}/{blob.path}")
+        yield blob._replace(path=f"{path}/{blob.path}")
     missing += [replace(one, path=f"{path}/{one.path}") for one in inner]
 
 

@@ -12,6 +12,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.diff import unescape
@@ -33,8 +34,7 @@ _TOUCHING = frozenset({CHANNEL.update, CHANNEL.delete, STREAM_KEY.delete})
 _TAGS = "/tags/"
 
 
-@dataclass(frozen=True, slots=True)
-class LiveRules:
+class LiveRules(NamedTuple):
     """What may be done about live channels.
 
     ``stop`` names the channels whose stream may be ended; ``in_spec`` are the addresses of the spec, ``sinks`` those for the values of its stream keys.
@@ -45,7 +45,7 @@ class LiveRules:
     deadline: int = 0
     stop: frozenset[str] = frozenset()
     in_spec: frozenset[Address] = frozenset()
-    sinks: Mapping[Address, Sink] = field(default_factory=dict)
+    sinks: Mapping[Address, Sink] = MappingProxyType({})
     even_live: bool = False
 
     @classmethod
