@@ -119,15 +119,16 @@ def connect(  # noqa: PLR0915 - opens each client where its settings are known
         )
         try:
             session = open_session(target, endpoint)
-            sts = stack.enter_context(closing(open_client(session, "sts", target, endpoint, 1)))
+            sts = open_client(session, "sts", target, endpoint, 1)
             ivs = stack.enter_context(closing(open_client(session, IVS.client, target, endpoint, MAX_CONNECTIONS)))
         except (*BOTO_ERRORS, OSError) as error:
             raise to_aws_error(error, "GetCallerIdentity", writes=False) from None
         except ValueError as error:
             raise UsageError(f"target {target.name}: {error}; write an endpoint as https://host:port") from None
-        account_id, caller_arn = _caller_identity(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
+        with closing(sts):
+            account_id, caller_arn = _caller_identity(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
+        del sts  # an apply keeps the connections of all its targets
         _check_account(target, account_id, caller_arn)
-        sts.close()
         gateways, clients = dict[str, IvsGateway](), [ivs]
         opening = threading.RLock()
 
