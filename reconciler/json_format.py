@@ -271,7 +271,7 @@ def _schema(form: Form) -> dict[str, Any]:
 class JsonStream:
     """A JSON document whose text comes in parts of any size, read a member of an object or an item of a list at a time.
 
-    Whatever is not read by itself is decoded whole, as ``json.loads`` does. What is malformed raises ``JsonError``, a key
+    A value that is not read in parts is decoded whole, as ``json.loads`` does. Malformed text raises ``JsonError``, a key
     that an object has twice ``DuplicateKey``.
     """
 

@@ -73,8 +73,8 @@ def _adopt(args: argparse.Namespace) -> int:
 
     context = begin(args)
     project, targets, desired = spec_of(context)
-    adopt = _pairs(args.pairs)
-    target = _target_of(adopt, targets, desired)
+    adopt = _address_arn_pairs(args.pairs)
+    target = _target_to_adopt(adopt, targets, desired)
     approval.check_can_prompt(args)
     options = PlanOptions(adopt_with_changes=args.adopt_with_changes, take_over=tuple(args.take_over))
     with contextlib.ExitStack() as stack:
@@ -94,7 +94,7 @@ def _adopt(args: argparse.Namespace) -> int:
         return approval.approve_and_run(plan, (survey,), project, args, context, lost=lost)
 
 
-def _pairs(words: list[str]) -> dict[Address, str]:
+def _address_arn_pairs(words: list[str]) -> dict[Address, str]:
     """Return the ARNs by address. Raises ``AdoptionError`` with all problems."""
     from reconciler.errors import AdoptionError, Problem, UsageError
     from reconciler.model.address import Address
@@ -117,13 +117,13 @@ def _pairs(words: list[str]) -> dict[Address, str]:
     return found
 
 
-def _target_of(
+def _target_to_adopt(
     adopt: Mapping[Address, str], targets: tuple[Target, ...], desired: Mapping[str, DesiredState]
 ) -> Target:
     """Return the target that has these addresses, and the region and account of their ARNs. Raises ``AdoptionError`` and ``UsageError``."""
     from reconciler.errors import AdoptionError, UsageError
 
-    problems = {target.name: _problems(adopt, target, desired[target.name]) for target in targets}
+    problems = {target.name: _adopt_problems(adopt, target, desired[target.name]) for target in targets}
     fitting = [target for target in targets if not problems[target.name]]
     if not fitting:
         raise AdoptionError(tuple(problem for found in problems.values() for problem in found))
@@ -133,7 +133,7 @@ def _target_of(
     return fitting[0]
 
 
-def _problems(adopt: Mapping[Address, str], target: Target, desired: DesiredState) -> list[Problem]:
+def _adopt_problems(adopt: Mapping[Address, str], target: Target, desired: DesiredState) -> list[Problem]:
     from reconciler.errors import Problem
     from reconciler.spec.adopt_file import faults_of
 
@@ -214,7 +214,7 @@ def _forget(args: argparse.Namespace) -> int:
 
     context = begin(args)
     project, targets, desired = spec_of(context)
-    exact, globs = _words(args.addresses)
+    exact, globs = _addresses_and_globs(args.addresses)
     approval.check_can_prompt(args)
     options = PlanOptions()
     with contextlib.ExitStack() as stack:
@@ -240,7 +240,7 @@ def _forget(args: argparse.Namespace) -> int:
 
         surveys = survey(dict.fromkeys(desired, exact))
         chosen = {one.target.name: _chosen(one, exact, globs) for one in surveys}
-        _check(exact, globs, surveys, chosen)
+        _check_forgettable(exact, globs, surveys, chosen)
         if globs:
             surveys = survey(chosen)  # again, with the stream keys of these channels
         surveys = tuple(
@@ -252,7 +252,7 @@ def _forget(args: argparse.Namespace) -> int:
         return approval.approve_and_run(plan, surveys, project, args, context, lost=lost)
 
 
-def _words(words: Sequence[str]) -> tuple[frozenset[Address], tuple[str, ...]]:
+def _addresses_and_globs(words: Sequence[str]) -> tuple[frozenset[Address], tuple[str, ...]]:
     """Return the addresses and the globs among these words. Raises ``UsageError``."""
     from reconciler.errors import UsageError
     from reconciler.model.address import Address
@@ -278,7 +278,7 @@ def _in_spec(state: DesiredState) -> frozenset[Address]:
     return frozenset(state.resources) | frozenset(state.moved)
 
 
-def _managed(survey: Survey) -> set[Address]:
+def _forgettable(survey: Survey) -> set[Address]:
     """Return the addresses that can be forgotten in a target: its managed resources that the spec does not have."""
     from reconciler.workflow.history import live_addresses
 
@@ -286,12 +286,12 @@ def _managed(survey: Survey) -> set[Address]:
 
 
 def _chosen(survey: Survey, exact: frozenset[Address], globs: tuple[str, ...]) -> frozenset[Address]:
-    managed = _managed(survey)
+    managed = _forgettable(survey)
     matching = {address for address in managed for glob in globs if fnmatchcase(str(address), glob)}
     return frozenset(matching | (exact & managed))
 
 
-def _check(
+def _check_forgettable(
     exact: frozenset[Address],
     globs: tuple[str, ...],
     surveys: tuple[Survey, ...],
@@ -327,15 +327,15 @@ def _matches(word: str, addresses: Iterable[Address]) -> bool:
 
 
 def _why_unknown(word: str, surveys: tuple[Survey, ...]) -> str:
-    unread = list(_unread(word, surveys))
+    unread = list(_unread_kinds(word, surveys))
     if unread:
         return f"unknown whether it is managed: {'; '.join(unread)}"
-    known = sorted(str(address) for one in surveys for address in _managed(one))
+    known = sorted(str(address) for one in surveys for address in _forgettable(one))
     near = did_you_mean(word, known) or "; drift lists what is orphaned"
     return f"no resource of this stack has this address{near}"
 
 
-def _unread(word: str, surveys: tuple[Survey, ...]) -> Iterator[str]:
+def _unread_kinds(word: str, surveys: tuple[Survey, ...]) -> Iterator[str]:
     from reconciler.model.kinds import KINDS
 
     for one in surveys:

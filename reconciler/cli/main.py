@@ -49,8 +49,8 @@ exit codes:
 
 
 SHELLS = ("bash", "zsh", "fish")
-_ADDRESSES = frozenset({"ADDRESS", "ADDRESS ARN", "GLOB"})
-_FILES, _FOLDERS = frozenset({"FILE", "PATH", "PLANFILE"}), frozenset({"DIR"})
+_ADDRESS_METAVARS = frozenset({"ADDRESS", "ADDRESS ARN", "GLOB"})
+_FILE_METAVARS, _FOLDER_METAVARS = frozenset({"FILE", "PATH", "PLANFILE"}), frozenset({"DIR"})
 
 
 def add_completion(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -83,12 +83,12 @@ def complete(parser: argparse.ArgumentParser) -> None:
     for action in _actions(parser):
         name = str(action.metavar or "")
         if action.dest == "target":
-            action.completer = _targets  # type: ignore[attr-defined]
-        elif name in _ADDRESSES:
-            action.completer = _addresses_for(action.dest)  # type: ignore[attr-defined]
-        elif name in _FILES:
+            action.completer = _complete_targets  # type: ignore[attr-defined]
+        elif name in _ADDRESS_METAVARS:
+            action.completer = _address_completer(action.dest)  # type: ignore[attr-defined]
+        elif name in _FILE_METAVARS:
             action.completer = argcomplete.FilesCompleter()  # type: ignore[attr-defined]
-        elif name in _FOLDERS:
+        elif name in _FOLDER_METAVARS:
             action.completer = argcomplete.DirectoriesCompleter()  # type: ignore[attr-defined]
     nothing = argcomplete.completers.SuppressCompleter()
     argcomplete.autocomplete(parser, always_complete_options=False, default_completer=nothing)
@@ -103,14 +103,14 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
                 yield from _actions(verb)
 
 
-def _targets(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+def _complete_targets(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
     from reconciler.spec.project import load_project
 
     context = context_of(parsed_args)
     return list(load_project(context.directory, context.config, allowed_paths=None).targets)
 
 
-def _addresses_for(option: str) -> Any:
+def _address_completer(option: str) -> Any:
     from reconciler.model.address import KindName
 
     only = {"stop_live": (KindName.CHANNEL,)}.get(option, tuple(KindName))
@@ -119,12 +119,12 @@ def _addresses_for(option: str) -> Any:
         if parsed_args.command == "forget":
             return []  # of addresses that the spec does not have
         kinds = (KindName.CHANNEL, KindName.STREAM_KEY) if parsed_args.command == "rotate" else only
-        return sorted(str(address) for address in _known(parsed_args) if address.kind in kinds)
+        return sorted(str(address) for address in _addresses_in_spec(parsed_args) if address.kind in kinds)
 
     return completer
 
 
-def _known(parsed_args: argparse.Namespace) -> set[Address]:
+def _addresses_in_spec(parsed_args: argparse.Namespace) -> set[Address]:
     """Return the addresses of the spec, of the selected targets. A spec with problems has none: nothing is printed while completing."""
     from reconciler.spec.desired import load_desired_states
     from reconciler.spec.project import load_project

@@ -301,14 +301,14 @@ def write_new(path: Path, text: Iterable[str]) -> None:
         ) from None
 
 
-VARIABLE = "IVS_RECONCILER_EXECUTOR"
+EXECUTOR_VARIABLE = "IVS_RECONCILER_EXECUTOR"
 MANY_TARGETS = 200
 """From so many targets on, processes are the default: starting them costs more below, see docs/decisions.md."""
 
-_TIMEOUT = 3600.0
+_TARGET_TIMEOUT = 3600.0
 
 
-class Where(NamedTuple):
+class ExecutorChoice(NamedTuple):
     """What ``--executor`` says: ``threads``, ``processes`` or ``dask``; how many processes, or the address of a scheduler."""
 
     kind: str
@@ -323,10 +323,10 @@ def add_executor(
     parser.add_argument(
         "--executor",
         metavar="WHERE",
-        type=_where,
+        type=_executor_choice,
         help="where targets are worked on: threads or processes[:N] of this machine, or the Dask cluster at dask://HOST:PORT "
         "or, with TLS, dask+tls://HOST:PORT "
-        f"(default: {VARIABLE}, or {default})",
+        f"(default: {EXECUTOR_VARIABLE}, or {default})",
     )
     parser.add_argument(
         "--target-timeout",
@@ -338,10 +338,13 @@ def add_executor(
 
 def executor_of(args: argparse.Namespace, context: Context, targets: int = 0) -> Executor:
     """Return what runs the work on so many targets; by default threads for less than ``MANY_TARGETS``. Raises ``UsageError``."""
-    where, timeout = getattr(args, "executor", None) or _from_environment(), getattr(args, "target_timeout", None)
+    where, timeout = (
+        getattr(args, "executor", None) or _executor_from_environment(),
+        getattr(args, "target_timeout", None),
+    )
     at_once: int | None = getattr(args, "targets_at_once", None)  # comment plans without these options
     if where is None:
-        where = Where("processes" if targets >= MANY_TARGETS else "threads")
+        where = ExecutorChoice("processes" if targets >= MANY_TARGETS else "threads")
     if where.kind == "threads" and timeout:
         raise UsageError("--target-timeout needs --executor processes or dask: a thread cannot be given up")
     if where.kind == "threads":
@@ -351,29 +354,29 @@ def executor_of(args: argparse.Namespace, context: Context, targets: int = 0) ->
     if where.kind == "dask":
         from reconciler.executors.dask_cluster import DaskCluster
 
-        return DaskCluster(where.address, at_once, timeout or _TIMEOUT)
+        return DaskCluster(where.address, at_once, timeout or _TARGET_TIMEOUT)
     from reconciler.executors.processes import LogSettings, Processes
 
     logs = LogSettings(context.log_format, context.verbosity, context.no_color)
-    return Processes(where.processes, at_once, timeout or _TIMEOUT, logs)
+    return Processes(where.processes, at_once, timeout or _TARGET_TIMEOUT, logs)
 
 
-def _from_environment() -> Where | None:
-    given = os.environ.get(VARIABLE)
+def _executor_from_environment() -> ExecutorChoice | None:
+    given = os.environ.get(EXECUTOR_VARIABLE)
     try:
-        return _where(given) if given else None
+        return _executor_choice(given) if given else None
     except argparse.ArgumentTypeError as error:
-        raise UsageError(f"{VARIABLE}: {error}") from None
+        raise UsageError(f"{EXECUTOR_VARIABLE}: {error}") from None
 
 
-def _where(text: str) -> Where:
+def _executor_choice(text: str) -> ExecutorChoice:
     if text in ("threads", "processes"):
-        return Where(text)
+        return ExecutorChoice(text)
     kind, _, count = text.partition(":")
     if kind == "processes" and re.fullmatch("[1-9][0-9]{0,2}", count):
-        return Where(kind, int(count))
+        return ExecutorChoice(kind, int(count))
     if found := re.fullmatch(r"dask(\+tls)?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?", text):
-        return Where("dask", address=f"{'tls' if found[1] else 'tcp'}://{found[2]}:{found[3]}")
+        return ExecutorChoice("dask", address=f"{'tls' if found[1] else 'tcp'}://{found[2]}:{found[3]}")
     if found := re.match("(tcp|tls)(?=://)", text):  # as Dask prints it
         scheme = "dask+tls" if found[1] == "tls" else "dask"
         raise argparse.ArgumentTypeError(f"for the Dask scheduler at {text}, use {scheme}{text[3:]}")

@@ -12,7 +12,7 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NAMES = ("project", "spec", "plan", "drift", "events", "outputs")
+_SCHEMAS = ("project", "spec", "plan", "drift", "events", "outputs")
 
 
 def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="print the JSON Schemas",
         description="Print a JSON Schema, write all of them to a directory, or check that a directory is up to date.",
     )
-    parser.add_argument("name", nargs="?", choices=_NAMES, help="schema to print (default: all, as one object)")
+    parser.add_argument("name", nargs="?", choices=_SCHEMAS, help="schema to print (default: all, as one object)")
     parser.add_argument("--write", metavar="DIR", help="write all schemas to DIR")
     parser.add_argument("--check", metavar="DIR", help="compare with DIR; exit with 1 if a schema is out of date")
     parser.set_defaults(run=run)
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             (folder / name).write_text(text, encoding="utf-8")
         return ExitCode.OK
     if args.check:
-        stale = [name for name, text in texts.items() if not _is(Path(args.check) / name, text)]
+        stale = [name for name, text in texts.items() if not _has_text(Path(args.check) / name, text)]
         if stale:
             raise UsageError(
                 f"{args.check}: out of date: {', '.join(stale)}; run: ivs-reconciler schema --write {args.check}"
@@ -73,7 +73,7 @@ def schema_texts() -> dict[str, str]:
     return {name: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for name, document in documents.items()}
 
 
-def _is(path: Path, text: str) -> bool:
+def _has_text(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 

@@ -106,7 +106,7 @@ def run_status(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 1 if a target could not be read."""
     context = begin(args)
     project, targets = project_of(context)
-    found, failure = _read(project.stack, targets)
+    found, failure = _read_overviews(project.stack, targets)
     if failure is not None and not found:
         raise failure
     if args.format == "json":
@@ -131,7 +131,7 @@ def run_status(args: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _read(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Overview, ...], AwsError | None]:
+def _read_overviews(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Overview, ...], AwsError | None]:
     """Return the overviews that could be read, and the failures as one error with a line for each target."""
     from reconciler.aws.connection import connect
     from reconciler.aws.overview import read_overview
@@ -196,16 +196,16 @@ def run_outputs(args: argparse.Namespace) -> int:
     if missing and not args.partial:
         missing.append("Run apply first, or use --partial to leave these out")
     elif args.out:
-        _write(context.directory / args.out, _rendered(found, project.stack, args.format, plain))
+        _write_outputs(context.directory / args.out, _rendered_outputs(found, project.stack, args.format, plain))
     else:
-        text = _rendered(found, project.stack, args.format, context.paint(sys.stdout))
+        text = _rendered_outputs(found, project.stack, args.format, context.paint(sys.stdout))
         sys.stdout.write(fitted(text, sys.stdout) if args.format == "text" else text)
         sys.stdout.flush()
     sys.stderr.write(fitted("".join(f"{line}\n" for line in missing), sys.stderr))
     return ExitCode.PENDING if missing and not args.partial else ExitCode.OK
 
 
-def _rendered(found: Sequence[TargetOutputs], stack: str, view: str, paint: Paint) -> str:
+def _rendered_outputs(found: Sequence[TargetOutputs], stack: str, view: str, paint: Paint) -> str:
     from reconciler.report.outputs import outputs_env, outputs_json, outputs_text
     from reconciler.terminal import display_json
 
@@ -218,7 +218,7 @@ def _rendered(found: Sequence[TargetOutputs], stack: str, view: str, paint: Pain
             return outputs_text(found, stack, paint=paint)
 
 
-def _write(path: Path, text: str) -> None:
+def _write_outputs(path: Path, text: str) -> None:
     """Replace a file as a whole, and only if its content differs. Raises ``UsageError`` if it cannot be written."""
     from reconciler.workflow.outputs import write_if_different
 

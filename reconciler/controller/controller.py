@@ -28,7 +28,7 @@ from reconciler.controller.reconcile import Dependencies, Granted, reconcile_tar
 from reconciler.controller.state import (
     APPLYING,
     FAILURES,
-    INTERVAL_SECONDS,
+    OTHERS_INTERVAL_SECONDS,
     Mode,
     Others,
     Place,
@@ -333,7 +333,7 @@ class Controller:
     def _read_others(self, now: float) -> None:
         """Start reading what other controllers reported, if it is time to."""
         if self._revision is not None and self._revision.project.state is not None and self._others_at <= now:
-            self._others_at = now + INTERVAL_SECONDS
+            self._others_at = now + OTHERS_INTERVAL_SECONDS
             future = self._fetcher.submit(read_others, self._revision.project, self._others)
             future.add_done_callback(self._on_others)
 

@@ -27,7 +27,7 @@ from waitress.task import ErrorTask
 from reconciler import logs
 from reconciler.controller.follow import internal_error
 from reconciler.errors import UsageError
-from reconciler.report.html import SCRIPT, source_of
+from reconciler.report.html import SCRIPT, script_source
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -49,7 +49,7 @@ _ONCE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"o
 
 SECURITY: Mapping[str, str] = {
     # The status pages' own script, and the one in the pages of plans and results.
-    "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'self' {source_of(SCRIPT)}; "
+    "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'self' {script_source(SCRIPT)}; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +26,7 @@ from reconciler.drift.report import FINDING, DriftReport, Finding
 from reconciler.git.git import Trouble
 from reconciler.git.source import Commit
 from reconciler.json_format import Format, list_of
-from reconciler.model.address import Address
+from reconciler.model.address import Address, is_commit
 from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import Project, Target
 from reconciler.plan.plan import ApplyResult, LiveChannel, Plan
@@ -302,12 +301,11 @@ def _dumps(content: object) -> str:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
-INTERVAL_SECONDS = 60.0
+OTHERS_INTERVAL_SECONDS = 60.0
 """How often a controller reads what the others wrote."""
 
 _FORMAT = "1.0"
-_LONGEST = 300
-_COMMIT = re.compile(r"[0-9a-f]{40,64}")
+_LONGEST_TEXT = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +356,7 @@ class OtherTarget:
             run.managed,
             run.drifted,
             run.pending,
-            run.message[:_LONGEST],
+            run.message[:_LONGEST_TEXT],
             applied,
         )
 
@@ -375,25 +373,25 @@ class OtherTarget:
                 return None
             applied = content["applied"]
             return cls(
-                _text(content["stack"]),
-                _text(content["target"]),
-                _text(content["account"]),
-                _text(content["region"]),
-                _text(content["controller"]),
-                mode=_text(content["mode"]),
-                message=_text(content["message"]),
-                managed=_count(content["managed"]),
-                drifted=_count(content["drifted"]),
-                pending=_count(content["pending"]),
-                commit=_commit(content["commit"]),
+                _checked_text(content["stack"]),
+                _checked_text(content["target"]),
+                _checked_text(content["account"]),
+                _checked_text(content["region"]),
+                _checked_text(content["controller"]),
+                mode=_checked_text(content["mode"]),
+                message=_checked_text(content["message"]),
+                managed=_checked_count(content["managed"]),
+                drifted=_checked_count(content["drifted"]),
+                pending=_checked_count(content["pending"]),
+                commit=_checked_commit(content["commit"]),
                 status=RunStatus(content["status"]),
-                at=_moment(content["at"]),
+                at=_checked_time(content["at"]),
                 applied=applied
                 and LastApply(
-                    _moment(applied["at"]),
-                    _commit(applied["commit"]),
+                    _checked_time(applied["at"]),
+                    _checked_commit(applied["commit"]),
                     RunStatus(applied["status"]),
-                    _count(applied["done"]),
+                    _checked_count(applied["done"]),
                 ),
             )
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -437,25 +435,25 @@ def read_others(project: Project, before: Others) -> Others:
     return Others(tuple(known[name] for name in sorted(known)))
 
 
-def _text(value: Any) -> str:
+def _checked_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
-    return value[:_LONGEST].encode(errors="replace").decode()  # half a surrogate pair is in no page
+    return value[:_LONGEST_TEXT].encode(errors="replace").decode()  # half a surrogate pair is in no page
 
 
-def _commit(value: Any) -> str:
-    if not isinstance(value, str) or not _COMMIT.fullmatch(value):
+def _checked_commit(value: Any) -> str:
+    if not isinstance(value, str) or not is_commit(value):
         raise ValueError("not a commit")
     return value
 
 
-def _count(value: Any) -> int:
+def _checked_count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("not a count")
     return value
 
 
-def _moment(value: Any) -> float:
+def _checked_time(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value < 1e11:
         raise ValueError("not a time")
     return float(value)

@@ -173,8 +173,8 @@ def at_default(plan: TargetPlan, desired: DesiredState, live: LiveState) -> tupl
     return tuple(sorted(found, key=lambda one: one.address))
 
 
-_OWN = "/tags/ivs-reconciler:"
-_RECORD = f"/tags/{SPEC}"
+_OWN_TAGS = "/tags/ivs-reconciler:"
+_DIGEST_TAG = f"/tags/{SPEC}"
 
 
 class Ignore(NamedTuple):
@@ -201,11 +201,11 @@ class Ignore(NamedTuple):
         if not fnmatchcase(str(address), self.glob):
             return False
         return change.path == self.path or (
-            change.path.startswith(self.path + "/") and not change.path.startswith(_OWN)
+            change.path.startswith(self.path + "/") and not change.path.startswith(_OWN_TAGS)
         )
 
 
-def without(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftReport, frozenset[Ignore]]:
+def without_ignored(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftReport, frozenset[Ignore]]:
     """Return the report without ignored differences, and the rules that matched one."""
     if not ignores:
         return report, frozenset()
@@ -228,12 +228,12 @@ def without(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[DriftRepo
         ignored.append(Ignored(finding.address, finding.status, finding.arn, out))
         rest = tuple(change for change in finding.changes if not rules[change.path])
         # The digest tag differs because the field does, and is no finding by itself.
-        if any(change.path != _RECORD for change in rest):
+        if any(change.path != _DIGEST_TAG for change in rest):
             kept.append(replace(finding, changes=rest))
     return report.with_findings(tuple(kept), tuple(ignored)), frozenset(matched)
 
 
-EVENTS, DRIFT = "the events of an apply", "a drift report"
+EVENTS_OUTPUT, DRIFT_OUTPUT = "the events of an apply", "a drift report"
 
 
 def _read_change(content: Mapping[str, Value]) -> FieldChange:
@@ -383,7 +383,7 @@ def drift_json(
 def describe_output(text: str) -> str:
     """Return which output of this program a text is that is no plan; empty if it is none of them."""
     if text.startswith('{"type"'):
-        return EVENTS
+        return EVENTS_OUTPUT
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -391,7 +391,7 @@ def describe_output(text: str) -> str:
     if not isinstance(content, dict):
         return ""
     sorts = {
-        "drifted": DRIFT,
+        "drifted": DRIFT_OUTPUT,
         "problems": "the output of validate",
         "fingerprints": "the marker of an applied plan",
         "$schema": "a JSON Schema",

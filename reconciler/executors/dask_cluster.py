@@ -3,7 +3,7 @@
 A worker needs this version of ``ivs-reconciler`` and credentials of its own; it gets the spec of a target and its record of the last apply,
 and returns what it found and the new record, which is written here. No secret travels: Dask passes pickles on, unencrypted unless TLS is set up.
 Dask runs a task again whose worker died: reads are repeated, and an apply is safe to repeat.
-A task whose result nobody waits for any more is cancelled by Dask: its calls in flight are finished and no more start.
+A task whose result is not awaited any more is cancelled by Dask: its calls in flight are finished and no more start.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class _Run:
     def _threads(self) -> Mapping[str, int]:
         try:
             return cast("Mapping[str, int]", self._client.nthreads())
-        except Exception:  # noqa: BLE001 - a lost connection, in whichever way; noticed by ``collect``
+        except Exception:  # noqa: BLE001 - a lost connection raises many things; noticed by ``collect``
             return {}
 
     def collect(self) -> None:
@@ -222,7 +222,7 @@ class _Run:
             self._stopping.start()
 
     def _send_stop(self, keys: Sequence[str]) -> None:
-        with contextlib.suppress(Exception):  # a lost connection, in whichever way; noticed by ``collect``
+        with contextlib.suppress(Exception):  # a lost connection raises many things; noticed by ``collect``
             self._client.run(stop_at_worker, keys, on_error="ignore")
 
     def _finish(self, index: int) -> None:

@@ -269,7 +269,7 @@ class DriftDetection(NamedTuple):
 
     def __call__(self, task: Task, control: Control) -> DriftFound:
         """Return what was found in a target."""
-        from reconciler.drift.report import without  # noqa: PLC0415 - a plan needs no drift reports
+        from reconciler.drift.report import without_ignored  # noqa: PLC0415 - a plan needs no drift reports
         from reconciler.workflow.drift import attribute_drift, drift_report  # noqa: PLC0415
         from reconciler.workflow.metrics_file import RunMetrics  # noqa: PLC0415
         from reconciler.workflow.outputs import stale_notes  # noqa: PLC0415
@@ -288,7 +288,7 @@ class DriftDetection(NamedTuple):
                 if isinstance(survey, AdoptionError):
                     raise survey
                 report = drift_report(project, survey, find_applied, expand=self.expand, scope=self.scope)
-                report, matched = without(report, self.ignores)
+                report, matched = without_ignored(report, self.ignores)
                 if project.outputs:
                     report = replace(report, notes=(*report.notes, *stale_notes(project, survey)))
                 if self.days:

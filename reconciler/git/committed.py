@@ -54,7 +54,7 @@ def require_committed(project: Project, desired: Mapping[str, DesiredState]) -> 
         if found is None:
             raise _refusal(commit, [f"{name}: not in the commit"])
         pointers = _resolve_pointers(found.root, root)
-        differing = list(_files(project, found.root, name, desired))
+        differing = list(_differing_files(project, found.root, name, desired))
         if not differing:
             committed = load_project(found.root, name, prefix=project.prefix, allowed_paths=None)
             targets = tuple(committed.targets[target] for target in desired)
@@ -65,12 +65,12 @@ def require_committed(project: Project, desired: Mapping[str, DesiredState]) -> 
                     raise
                 differing = [f"{sanitize(path)}: not the content of its Git LFS pointer" for path in pointers]
             else:
-                differing = list(_resources(desired, states))
+                differing = list(_differing_resources(desired, states))
     if differing:
         raise _refusal(commit, differing)
 
 
-def _files(project: Project, root: Path, name: str, desired: Mapping[str, DesiredState]) -> Iterator[str]:
+def _differing_files(project: Project, root: Path, name: str, desired: Mapping[str, DesiredState]) -> Iterator[str]:
     """Yield the files of the spec that differ from those below ``root``. The patterns are the same while the project file is."""
     here = Path(project.root)
     if _content(here / name) != _content(root / name):
@@ -118,7 +118,7 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def _resources(ours: Mapping[str, DesiredState], theirs: Mapping[str, DesiredState]) -> Iterator[str]:
+def _differing_resources(ours: Mapping[str, DesiredState], theirs: Mapping[str, DesiredState]) -> Iterator[str]:
     """Yield the resources that differ though their spec files do not: a key file is part of them."""
     for name, state in ours.items():
         other = theirs[name].resources
@@ -141,7 +141,7 @@ def _refusal(commit: str, differing: list[str]) -> StalePlan:
     )
 
 
-_MOST = 3
+_MOST_COMMITS = 3
 """Commits of one target that are read. There is more than one only if a resource with the tag came back."""
 
 
@@ -199,9 +199,9 @@ def _addresses_applied(open_commit: _Open, project: Project, target: str, commit
     shown = ", ".join(commit[:10] for commit in found)
     unknown = ""
     addresses: set[Address] = set()
-    if len(found) > _MOST:
+    if len(found) > _MOST_COMMITS:
         unknown = f"{len(found)} different commits are recorded as the last apply's"
-    for commit in found[:_MOST]:
+    for commit in found[:_MOST_COMMITS]:
         if unknown:
             break
         one = _addresses_in(open_commit, project, target, commit)
@@ -212,11 +212,11 @@ def _addresses_applied(open_commit: _Open, project: Project, target: str, commit
     return AppliedCommit(shown, None if unknown else frozenset(addresses), unknown)
 
 
-_known: dict[tuple[str, str, str], dict[str, frozenset[Address]]] = {}
+_addresses_known: dict[tuple[str, str, str], dict[str, frozenset[Address]]] = {}
 """By project file, stack and commit: the addresses of targets. Why others are unknown is asked again: a fetch may change it."""
 
-_reading = threading.Lock()
-_MOST_KNOWN = 8
+_reading_lock = threading.Lock()
+_MOST_COMMITS_KNOWN = 8
 
 
 def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str) -> frozenset[Address] | str:
@@ -226,10 +226,10 @@ def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str
     """
     if not is_commit(commit):
         return "the last apply did not create everything, or ran with uncommitted changes, in part, or outside a git repository"
-    with _reading:
-        if len(_known) > _MOST_KNOWN:
-            _known.clear()
-        known = _known.setdefault((project.path, project.stack, commit), {})
+    with _reading_lock:
+        if len(_addresses_known) > _MOST_COMMITS_KNOWN:
+            _addresses_known.clear()
+        known = _addresses_known.setdefault((project.path, project.stack, commit), {})
         if target not in known:
             try:
                 found = _read_addresses(open_commit, project, target, commit, every=len(known) == 1)

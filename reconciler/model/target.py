@@ -296,7 +296,7 @@ class Sink:
 
     @property
     def place(self) -> str:
-        """The store and the name, whatever is kept there."""
+        """The store and the name, which are the same for each form of the value."""
         return f"{self.store.value}:{self.name}"
 
     @property

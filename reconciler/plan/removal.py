@@ -205,7 +205,7 @@ def _unexplained(choice: Choice, due: Iterable[Decision], kept: Container[str]) 
     return tuple(
         other.arn
         for other, _ in choice.others
-        if not is_leftover(other) and other.arn not in retiring and other.arn not in kept
+        if not is_replaced_key_pair(other) and other.arn not in retiring and other.arn not in kept
     )
 
 
@@ -314,7 +314,9 @@ def _removed_from_spec(
 
 def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Reason) -> tuple[Decision | None, str]:
     kept = inputs.kept[address]
-    if (reason is Reason.SUPERSEDED or is_leftover(other)) and (due := leftover(inputs, address, other)):
+    if (reason is Reason.SUPERSEDED or is_replaced_key_pair(other)) and (
+        due := replaced_key_pair(inputs, address, other)
+    ):
         return due
     if reason is Reason.SUPERSEDED:
         return _delete(inputs, address, other, reason, f"left over from an earlier replacement; {kept.arn} is kept"), ""
@@ -374,7 +376,7 @@ def _keys_without_spec(inputs: PlanInputs, doubled: Container[Address]) -> list[
     return found
 
 
-_PATH = "/tags/" + escape(RETIRES)
+_RETIRES_PATH = "/tags/" + escape(RETIRES)
 
 
 def treatments(
@@ -467,16 +469,19 @@ def _replacing_key_pair(inputs: PlanInputs, decision: Decision, blocked_by: Bloc
 def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Treatment:
     if room < 1:
         message = (
-            f"the old key pair must be kept for {length(overlap)}, and all {limit} key pairs of the region's quota are used; "
+            f"the old key pair must be kept for {duration_text(overlap)}, and all {limit} key pairs of the region's quota are used; "
             "delete an unused one, wait for the end of an earlier overlap, or remove rotation to delete the old one first"
         )
         return Treatment(Blocked("depends", message), ReplaceOrder.CREATE_FIRST)
     warning = (
-        f"the old key pair is kept for {length(overlap)} and deleted by a later apply: sign with the new key at once, "
+        f"the old key pair is kept for {duration_text(overlap)} and deleted by a later apply: sign with the new key at once, "
         "so that no token of the old key is used after that"
     )
     return Treatment(
-        order=ReplaceOrder.CREATE_FIRST, lets_go=False, retires=_stamp(inputs.now, overlap), warnings=(warning,)
+        order=ReplaceOrder.CREATE_FIRST,
+        lets_go=False,
+        retires=_end_of_overlap(inputs.now, overlap),
+        warnings=(warning,),
     )
 
 
@@ -507,7 +512,7 @@ def _without_material(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict
     return blocked
 
 
-def until_of(pair: LiveResource) -> datetime | None:
+def kept_until(pair: LiveResource) -> datetime | None:
     """Return until when a replaced pair is kept, or ``None`` if its tag is missing or invalid."""
     try:
         until = datetime.fromisoformat(pair.tags[RETIRES])
@@ -516,43 +521,43 @@ def until_of(pair: LiveResource) -> datetime | None:
     return until if until.tzinfo is not None else until.replace(tzinfo=UTC)
 
 
-def _stamp(now: datetime, overlap: int) -> str:
+def _end_of_overlap(now: datetime, overlap: int) -> str:
     """Return until when a pair that is replaced now is kept."""
-    return _text(now + timedelta(seconds=overlap))
+    return _time_text(now + timedelta(seconds=overlap))
 
 
-def length(seconds: int) -> str:
+def duration_text(seconds: int) -> str:
     """Return a duration as the spec writes it."""
     return f"{seconds // 86_400}d" if seconds % 86_400 == 0 else f"{seconds // 3_600}h"
 
 
-def leftover(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[Decision | None, str] | None:
+def replaced_key_pair(inputs: PlanInputs, address: Address, pair: LiveResource) -> tuple[Decision | None, str] | None:
     """Return the decision and the note for a pair that was replaced; ``None`` if its retention does not matter."""
     if not KINDS[pair.kind].unique:
         return None
-    until, kept = until_of(pair), inputs.kept[address]
+    until, kept = kept_until(pair), inputs.kept[address]
     if until is not None and until > inputs.now:
         return (
             None,
-            f"{address}: {pair.arn} was replaced by {kept.arn} and is kept until {_text(until)}, for tokens signed with its key",
+            f"{address}: {pair.arn} was replaced by {kept.arn} and is kept until {_time_text(until)}, for tokens signed with its key",
         )
     if until is not None and not is_protected(pair):
-        why = f"replaced by {kept.arn}; the overlap ended at {_text(until)}"
+        why = f"replaced by {kept.arn}; the overlap ended at {_time_text(until)}"
         return Decision(address, Verb.DELETE, Reason.RETIRED, why, live=pair, wanted=pair.properties), ""
     overlap = inputs.desired.resources[address].overlap
     if until is None and overlap:
-        change = FieldChange(_PATH, None, _stamp(inputs.now, overlap), absent_before=True)
-        why = f"replaced by {kept.arn}, kept for {length(overlap)}"
+        change = FieldChange(_RETIRES_PATH, None, _end_of_overlap(inputs.now, overlap), absent_before=True)
+        why = f"replaced by {kept.arn}, kept for {duration_text(overlap)}"
         return Decision(
             address, Verb.UPDATE, Reason.RETIRING, why, live=pair, wanted=pair.properties, changes=(change,)
         ), ""
     return None
 
 
-def is_leftover(pair: LiveResource) -> bool:
+def is_replaced_key_pair(pair: LiveResource) -> bool:
     """Return whether the pair's tags say that it was replaced."""
-    return bool(KINDS[pair.kind].unique) and until_of(pair) is not None
+    return bool(KINDS[pair.kind].unique) and kept_until(pair) is not None
 
 
-def _text(moment: datetime) -> str:
+def _time_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

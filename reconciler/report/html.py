@@ -56,12 +56,12 @@ STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
 SCRIPT = (_FOLDER / "script.js").read_text(encoding="utf-8")
 
 
-def policy(script: str) -> str:
+def content_policy(script: str) -> str:
     """Return the content security policy of a page that runs this script and no other."""
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src {source_of(script)}; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src {script_source(script)}; base-uri 'none'; form-action 'none'"
 
 
-def source_of(script: str) -> str:
+def script_source(script: str) -> str:
     """Return the source of an inline script in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
@@ -350,7 +350,7 @@ def environment(*packages: str) -> Environment:
     )
     made.filters.update(_FILTERS)
     made.tests.update(ownership_tag=actions.is_own_record, compared=words.shows_changes)
-    made.globals.update(style=STYLE, script=SCRIPT, policy=policy(SCRIPT))
+    made.globals.update(style=STYLE, script=SCRIPT, policy=content_policy(SCRIPT))
     return made
 
 

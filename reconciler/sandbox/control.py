@@ -181,7 +181,7 @@ class Control:
         """Put a resource into a CloudFormation stack: it gets the system tags, and DescribeStackResources finds it."""
         with self._writing() as connection:
             world, row = self._resource(connection, arn)
-            tags = supporting.join(connection, arn, stack, logical_id, world.now)
+            tags = supporting.add_to_stack(connection, arn, stack, logical_id, world.now)
             world.replace(row, {**row.document, "tags": {**row.document.get("tags", {}), **tags}})
         return {"arn": arn, "tags": tags}
 
@@ -189,11 +189,11 @@ class Control:
         """Let a resource leave its CloudFormation stack, as with DeletionPolicy Retain; it stays, with or without the system tags (assumption)."""
         with self._writing() as connection:
             world, row = self._resource(connection, arn)
-            if not supporting.leave(connection, arn, world.now):
+            if not supporting.remove_from_stack(connection, arn, world.now):
                 raise ControlError(f"{arn} is in no CloudFormation stack")
             tags = row.document.get("tags", {})
             if self._parts.settings.assume["retained-tags"] == "removed":
-                tags = {key: value for key, value in tags.items() if not key.startswith(supporting.PREFIX)}
+                tags = {key: value for key, value in tags.items() if not key.startswith(supporting.STACK_TAG_PREFIX)}
                 world.replace(row, {**row.document, "tags": tags})
         return {"arn": arn, "tags": {key: value for key, value in tags.items() if key.startswith("aws:")}}
 

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.sandbox import model
-from reconciler.sandbox import supporting as supporting
 from reconciler.sandbox.auth import AccessKey, Caller, identifier, key_of, refuse_expired, verify
 from reconciler.sandbox.faults import REFUSALS, Fault, FaultRules, Subject, error_of, injected_error, subject_of
 from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
@@ -28,7 +27,7 @@ from reconciler.sandbox.settings import Assumptions, Clock, ControlError, Settin
 from reconciler.sandbox.state.journal import CallRecord, Journal
 from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.state.world import Lag, World
-from reconciler.sandbox.supporting import SupportingCall
+from reconciler.sandbox.supporting import SupportingCall, error_of_service, find_call
 from reconciler.sandbox.wire import (
     COMMON_ERRORS,
     FRONT_HEADERS,
@@ -205,7 +204,7 @@ class Engine:
 
     def _answer(self, attempt: _Attempt) -> Response:
         parts, request, caller = self.parts, attempt.request, attempt.caller
-        supporting_call = supporting.find(request)
+        supporting_call = find_call(request)
         operation = None
         if supporting_call is not None:
             attempt.service, attempt.operation = supporting_call.service, supporting_call.operation
@@ -270,13 +269,15 @@ class Engine:
             )
         cleaned = _validated(operation, shapes, input_of(operation, attempt.request), assume)
         if operation.input is not None:
-            attempt.parameters = model.project(shapes, operation.input, cleaned, masked=True)
+            attempt.parameters = model.project_by_shape(shapes, operation.input, cleaned, masked=True)
         with parts.store.transaction(write=write) as connection:
             world = World(connection, caller.account, caller.region, parts.clock.now(), parts.lag)
             result = handler(Call(service, operation.name, caller, world, parts.settings, parts.rng), cleaned)
-            body = model.project(shapes, operation.output, result) if operation.output else None
+            body = model.project_by_shape(shapes, operation.output, result) if operation.output else None
             if write:
-                logged = model.project(shapes, operation.output, body, masked=True) if operation.output else None
+                logged = (
+                    model.project_by_shape(shapes, operation.output, body, masked=True) if operation.output else None
+                )
                 parts.journal.write(connection, self._record(attempt, operation.status, result=logged))
         if not write:
             parts.journal.defer(self._record(attempt, operation.status))
@@ -302,7 +303,7 @@ class Engine:
                 else ()
             )
             return error_response(status, error.code, error.message, attempt.request_id, retry_after)
-        return supporting.failure(attempt.service, error, status, attempt.request_id)
+        return error_of_service(attempt.service, error, status, attempt.request_id)
 
     def _fail(self, attempt: _Attempt, fault: Fault) -> Response:
         """Answer with a fault instead of processing the call."""
@@ -365,7 +366,7 @@ def _validated(
     problems: list[str] = []
     blanks = {name: "" for name in SERVICES[operation.service].blanks if document.get(name) == ""}
     checked = {name: value for name, value in document.items() if name not in blanks} if blanks else document
-    cleaned: JsonDict = {**model.check(shapes, operation.input, checked, problems), **blanks}
+    cleaned: JsonDict = {**model.check_by_shape(shapes, operation.input, checked, problems), **blanks}
     malformed = bool(problems)
     rule = SERVICES[operation.service].rules.get(operation.name)
     if rule is not None:

@@ -82,10 +82,10 @@ def load(service: str = "ivs") -> ServiceModel:
     raw = path.read_bytes()
     if path.suffix == ".gz":
         raw = gzip.decompress(raw)
-    return index(json.loads(raw), service)
+    return index_model(json.loads(raw), service)
 
 
-def index(document: JsonDict, service: str = "ivs") -> ServiceModel:
+def index_model(document: JsonDict, service: str = "ivs") -> ServiceModel:
     """Return the service model of a JSON document."""
     shapes = {name: _plain(service, name, shape) for name, shape in document["shapes"].items()}
     operations = {name: _operation(service, name, raw, shapes) for name, raw in document["operations"].items()}
@@ -154,7 +154,7 @@ _TYPES: Mapping[str, tuple[type[Any], str]] = {
 _UNCHANGED = frozenset({str, bool})
 
 
-def check(shapes: Mapping[str, JsonDict], name: str, value: Any, problems: list[str], path: str = "") -> Any:
+def check_by_shape(shapes: Mapping[str, JsonDict], name: str, value: Any, problems: list[str], path: str = "") -> Any:
     """Return a value without the nulls and members that its shape does not have, and add its violations to `problems`.
 
     A timestamp becomes epoch seconds.
@@ -174,7 +174,7 @@ def check(shapes: Mapping[str, JsonDict], name: str, value: Any, problems: list[
                 for member in missing
             ]
             return {
-                member: check(shapes, members[member]["shape"], given, problems, prefix + member)
+                member: check_by_shape(shapes, members[member]["shape"], given, problems, prefix + member)
                 for member, given in value.items()
                 if member in members and given is not None
             }
@@ -182,14 +182,16 @@ def check(shapes: Mapping[str, JsonDict], name: str, value: Any, problems: list[
             _check_size(shape, value, len(value), path, problems)
             item = shape["member"]["shape"]
             return [
-                check(shapes, item, each, problems, f"{path}.{place}.member")
+                check_by_shape(shapes, item, each, problems, f"{path}.{place}.member")
                 for place, each in enumerate(value[:1000], start=1)
             ]
         case "map":
             _check_size(shape, value, len(value), path, problems)
             key, item = shape["key"]["shape"], shape["value"]["shape"]
             return {
-                check(shapes, key, each, problems, f"{path}.key"): check(shapes, item, given, problems, f"{path}.value")
+                check_by_shape(shapes, key, each, problems, f"{path}.key"): check_by_shape(
+                    shapes, item, given, problems, f"{path}.value"
+                )
                 for each, given in value.items()
             }
         case "string":
@@ -307,7 +309,7 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
     return matches
 
 
-def project(shapes: Mapping[str, JsonDict], name: str, value: Any, *, masked: bool = False) -> Any:
+def project_by_shape(shapes: Mapping[str, JsonDict], name: str, value: Any, *, masked: bool = False) -> Any:
     """Return a value as its shape shows it: without private and unset members, with timestamps as text.
 
     `masked` replaces what the model marks as sensitive, for the call log.
@@ -321,16 +323,16 @@ def project(shapes: Mapping[str, JsonDict], name: str, value: Any, *, masked: bo
                 # Most members stay as they are: without the calls a Get is a tenth faster.
                 member: given
                 if not masked and type(given) in _UNCHANGED
-                else project(shapes, reference["shape"], given, masked=masked)
+                else project_by_shape(shapes, reference["shape"], given, masked=masked)
                 for member, reference in shape["members"].items()
                 if (given := value.get(member)) is not None
             }
         case "list":
             item = shape["member"]["shape"]
-            return [project(shapes, item, each, masked=masked) for each in value]
+            return [project_by_shape(shapes, item, each, masked=masked) for each in value]
         case "map":
             item = shape["value"]["shape"]
-            return {key: project(shapes, item, each, masked=masked) for key, each in value.items()}
+            return {key: project_by_shape(shapes, item, each, masked=masked) for key, each in value.items()}
         case "timestamp":
             return value if isinstance(value, str) else iso8601(value)
         case _:

@@ -44,69 +44,69 @@ from reconciler.sandbox.wire import (
 
 Handler = Callable[[sqlite3.Connection, Caller, JsonDict], JsonDict]
 
-_MAX_RESULTS = 100
+_MAX_QUOTAS = 100
 
 
-def list_services(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:  # noqa: ARG001 - one signature for all
+def _list_services(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:  # noqa: ARG001 - one signature for all
     """List the services that have quotas here."""
     services = [{"ServiceCode": service.name, "ServiceName": service.title} for service in SERVICES.values()]
-    return _page("services", "Services", services, request)
+    return _quota_page("services", "Services", services, request)
 
 
-def lister(*, applied: bool) -> Handler:
+def _quota_lister(*, applied: bool) -> Handler:
     """Return the handler that lists the quotas applied to the caller's account and region, or the defaults."""
 
     def list_quotas(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
-        service = _service(request)
+        service = _quota_service(request)
         code = request.get("QuotaCode") if applied else None
         entries = [
-            _entry(connection, caller, service, quota, applied=applied)
+            _quota_entry(connection, caller, service, quota, applied=applied)
             for quota in service.quotas
-            if code in (None, code_of(quota))
+            if code in (None, _quota_code(quota))
         ]
-        return _page("applied" if applied else "default", "Quotas", entries, request)
+        return _quota_page("applied" if applied else "default", "Quotas", entries, request)
 
     return list_quotas
 
 
-def getter(*, applied: bool) -> Handler:
+def _quota_getter(*, applied: bool) -> Handler:
     """Return the handler that answers one applied or default quota by its code."""
 
     def get_quota(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
-        service = _service(request)
+        service = _quota_service(request)
         for quota in service.quotas:
-            if code_of(quota) == request.get("QuotaCode"):
-                return {"Quota": _entry(connection, caller, service, quota, applied=applied)}
-        raise _no_such_resource()
+            if _quota_code(quota) == request.get("QuotaCode"):
+                return {"Quota": _quota_entry(connection, caller, service, quota, applied=applied)}
+        raise _no_such_quota()
 
     return get_quota
 
 
-def code_of(quota: ResourceQuota) -> str:
+def _quota_code(quota: ResourceQuota) -> str:
     """Return the published code (AWS General Reference), or an invented one if there is none."""
     return quota.code or "L-" + hashlib.sha256(quota.name.encode()).hexdigest()[:8].upper()
 
 
-def _service(request: JsonDict) -> Service:
+def _quota_service(request: JsonDict) -> Service:
     code = request.get("ServiceCode")
     if not isinstance(code, str):
         raise ApiError("IllegalArgumentException", "ServiceCode is required.")
     if code not in SERVICES:
-        raise _no_such_resource()
+        raise _no_such_quota()
     return SERVICES[code]
 
 
-def _no_such_resource() -> ApiError:
+def _no_such_quota() -> ApiError:
     return ApiError(
         "NoSuchResourceException", "The request failed because the specified service or quota does not exist."
     )
 
 
-def _page(listing: str, member: str, entries: list[JsonDict], request: JsonDict) -> JsonDict:
+def _quota_page(listing: str, member: str, entries: list[JsonDict], request: JsonDict) -> JsonDict:
     """Return one page of a listing, with the token of the next one."""
-    size = request.get("MaxResults", _MAX_RESULTS)
-    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
-        raise ApiError("IllegalArgumentException", f"MaxResults is between 1 and {_MAX_RESULTS}.")
+    size = request.get("MaxResults", _MAX_QUOTAS)
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_QUOTAS:
+        raise ApiError("IllegalArgumentException", f"MaxResults is between 1 and {_MAX_QUOTAS}.")
     token = request.get("NextToken")
     try:
         start = 0 if token is None else decode_token(str(token), listing)[0]
@@ -118,11 +118,11 @@ def _page(listing: str, member: str, entries: list[JsonDict], request: JsonDict)
     return answer
 
 
-def _entry(
+def _quota_entry(
     connection: sqlite3.Connection, caller: Caller, service: Service, quota: ResourceQuota, *, applied: bool
 ) -> JsonDict:
     value = applied_quota(connection, quota, caller.account, caller.region) if applied else quota.default
-    code = code_of(quota)
+    code = _quota_code(quota)
     return {
         "ServiceCode": service.name,
         "ServiceName": service.title,
@@ -137,16 +137,16 @@ def _entry(
     }
 
 
-VERSION = "2010-05-15"
-NAMESPACE = f"http://cloudformation.amazonaws.com/doc/{VERSION}/"
-PREFIX = "aws:cloudformation:"
-_STORED = "cloudformation:"
-_MOST = 100
-_HELD = "CREATE_COMPLETE"
-_SKIPPED = "DELETE_SKIPPED"
+_CLOUDFORMATION_VERSION = "2010-05-15"
+_CLOUDFORMATION_NAMESPACE = f"http://cloudformation.amazonaws.com/doc/{_CLOUDFORMATION_VERSION}/"
+STACK_TAG_PREFIX = "aws:cloudformation:"
+_MEMBER_PREFIX = "cloudformation:"
+_MAX_STACK_RESOURCES = 100
+_IN_STACK = "CREATE_COMPLETE"
+_LEFT_STACK = "DELETE_SKIPPED"
 
 
-def join(connection: sqlite3.Connection, arn: str, stack: str, logical_id: str, now: float) -> dict[str, str]:
+def add_to_stack(connection: sqlite3.Connection, arn: str, stack: str, logical_id: str, now: float) -> dict[str, str]:
     """Put a resource into a stack and return its system tags."""
     _, _, _, region, account, _ = arn.split(":", 5)
     identifier = uuid.uuid5(uuid.NAMESPACE_OID, f"{account}/{region}/{stack}")
@@ -158,22 +158,26 @@ def join(connection: sqlite3.Connection, arn: str, stack: str, logical_id: str, 
         "PhysicalResourceId": arn,
         "ResourceType": kind.cloudtrail_type if kind else "",
         "Timestamp": iso8601(now),
-        "ResourceStatus": _HELD,
+        "ResourceStatus": _IN_STACK,
     }
-    _store(connection, member)
-    return {f"{PREFIX}stack-name": stack, f"{PREFIX}stack-id": member["StackId"], f"{PREFIX}logical-id": logical_id}
+    _store_member(connection, member)
+    return {
+        f"{STACK_TAG_PREFIX}stack-name": stack,
+        f"{STACK_TAG_PREFIX}stack-id": member["StackId"],
+        f"{STACK_TAG_PREFIX}logical-id": logical_id,
+    }
 
 
-def leave(connection: sqlite3.Connection, arn: str, now: float) -> bool:
-    """Let a resource leave its stack, as with DeletionPolicy Retain; return whether it was in one."""
-    member = _members(connection).get(arn)
-    if member is None or member["ResourceStatus"] != _HELD:
+def remove_from_stack(connection: sqlite3.Connection, arn: str, now: float) -> bool:
+    """Remove a resource from its stack, as with DeletionPolicy Retain; return whether it was in one."""
+    member = _stack_members(connection).get(arn)
+    if member is None or member["ResourceStatus"] != _IN_STACK:
         return False
-    _store(connection, {**member, "ResourceStatus": _SKIPPED, "Timestamp": iso8601(now)})
+    _store_member(connection, {**member, "ResourceStatus": _LEFT_STACK, "Timestamp": iso8601(now)})
     return True
 
 
-def describe_stack_resources(
+def _describe_stack_resources(
     connection: sqlite3.Connection, caller: Caller, form: Mapping[str, str], *, with_skipped: bool
 ) -> str:
     """Return the result of the operation as XML. Raises ApiError. ``with_skipped``: resources that have left are still found."""
@@ -183,8 +187,8 @@ def describe_stack_resources(
     place = (caller.region, caller.account)
     members = [
         member
-        for arn, member in _members(connection).items()
-        if tuple(arn.split(":")[3:5]) == place and (with_skipped or member["ResourceStatus"] == _HELD)
+        for arn, member in _stack_members(connection).items()
+        if tuple(arn.split(":")[3:5]) == place and (with_skipped or member["ResourceStatus"] == _IN_STACK)
     ]
     stacks = {
         member["StackId"]
@@ -197,39 +201,41 @@ def describe_stack_resources(
     found = [one for one in members if one["StackId"] in stacks and logical in ("", one["LogicalResourceId"])]
     return "".join(
         "<member>" + "".join(f"<{key}>{escape(value)}</{key}>" for key, value in member.items()) + "</member>"
-        for member in found[:_MOST]
+        for member in found[:_MAX_STACK_RESOURCES]
     )
 
 
-def _members(connection: sqlite3.Connection) -> dict[str, JsonDict]:
+def _stack_members(connection: sqlite3.Connection) -> dict[str, JsonDict]:
     """Return the resources that are or were in stacks, by ARN."""
     rows = connection.execute(
-        "SELECT name, value FROM settings WHERE name >= ? AND name < ? ORDER BY name", (_STORED, _STORED[:-1] + ";")
+        "SELECT name, value FROM settings WHERE name >= ? AND name < ? ORDER BY name",
+        (_MEMBER_PREFIX, _MEMBER_PREFIX[:-1] + ";"),
     )
-    return {name.removeprefix(_STORED): json.loads(value) for name, value in rows}
+    return {name.removeprefix(_MEMBER_PREFIX): json.loads(value) for name, value in rows}
 
 
-def _store(connection: sqlite3.Connection, member: JsonDict) -> None:
+def _store_member(connection: sqlite3.Connection, member: JsonDict) -> None:
     connection.execute(
-        "INSERT OR REPLACE INTO settings VALUES (?, ?)", (_STORED + member["PhysicalResourceId"], json_text(member))
+        "INSERT OR REPLACE INTO settings VALUES (?, ?)",
+        (_MEMBER_PREFIX + member["PhysicalResourceId"], json_text(member)),
     )
 
 
 _JSON_11 = "application/x-amz-json-1.1"
 _MAX_EVENTS = 50
-_BATCH = 500
+_EVENT_BATCH = 500
 
 
-def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
+def _lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonDict) -> JsonDict:
     """Return a page of the matching events, newest first."""
-    matches = _filter(request.get("LookupAttributes") or [])
+    matches = _event_filter(request.get("LookupAttributes") or [])
     size = request.get("MaxResults", _MAX_EVENTS)
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_EVENTS:
         raise ApiError("InvalidMaxResultsException", f"MaxResults is between 1 and {_MAX_EVENTS}")
-    since, until = _seconds(request.get("StartTime"), 0.0), _seconds(request.get("EndTime"), 1e12)
+    since, until = _event_time(request.get("StartTime"), 0.0), _event_time(request.get("EndTime"), 1e12)
     if since > until:
         raise ApiError("InvalidTimeRangeException", "The start time is after the end time.")
-    before = _position(request.get("NextToken"))
+    before = _event_position(request.get("NextToken"))
     found: list[JsonDict] = []
     while True:
         batch = journal.query(
@@ -239,21 +245,21 @@ def lookup_events(connection: sqlite3.Connection, caller: Caller, request: JsonD
             region=caller.region,
             since=since,
             until=until,
-            limit=_BATCH,
+            limit=_EVENT_BATCH,
             before=before,
         )
         for record in batch:
             before = record["seq"]
-            event = _event(record)
+            event = _event_of(record)
             if matches(event):
                 found.append(event)
                 if len(found) == size:
                     return {"Events": found, "NextToken": str(before)}
-        if len(batch) < _BATCH:
+        if len(batch) < _EVENT_BATCH:
             return {"Events": found}
 
 
-def _filter(attributes: object) -> Callable[[JsonDict], bool]:
+def _event_filter(attributes: object) -> Callable[[JsonDict], bool]:
     if not attributes:
         return lambda _event: True
     if not isinstance(attributes, list) or not all(isinstance(each, dict) for each in attributes):
@@ -270,10 +276,10 @@ def _filter(attributes: object) -> Callable[[JsonDict], bool]:
             raise ApiError("InvalidLookupAttributesException", "The lookup attribute key is not valid.")
 
 
-def _event(record: JsonDict) -> JsonDict:
+def _event_of(record: JsonDict) -> JsonDict:
     event_id = str(uuid.uuid5(uuid.NAMESPACE_OID, record["request_id"]))
     user = record["user"].rpartition("/")[2]
-    resources = _resources(record)
+    resources = _resources_of_call(record)
     source = f"{record['service']}.amazonaws.com"
     detail: JsonDict = {
         "eventVersion": "1.08",
@@ -323,7 +329,7 @@ def _without_secrets(value: Any) -> Any:
     return {member: _without_secrets(given) for member, given in value.items() if given != MASK}
 
 
-def _resources(record: JsonDict) -> list[JsonDict]:
+def _resources_of_call(record: JsonDict) -> list[JsonDict]:
     """Return the resources that a call names in its parameters, or created."""
     parameters, result = record["parameters"] or {}, record["result"] or {}
     arns = [parameters.get(member) for member in SERVICES[record["service"]].arn_members]
@@ -335,7 +341,7 @@ def _resources(record: JsonDict) -> list[JsonDict]:
     ]
 
 
-def _position(token: str | None) -> int | None:
+def _event_position(token: str | None) -> int | None:
     if not token:
         return None
     before = parse_position(str(token))
@@ -344,7 +350,7 @@ def _position(token: str | None) -> int | None:
     return before
 
 
-def _seconds(value: object, default: float) -> float:
+def _event_time(value: object, default: float) -> float:
     if value is None:
         return default
     if not is_number(value):
@@ -355,12 +361,12 @@ def _seconds(value: object, default: float) -> float:
 _STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 _HANDLERS: Mapping[tuple[str, str], Handler] = {
-    ("servicequotas", "ListServiceQuotas"): lister(applied=True),
-    ("servicequotas", "ListAWSDefaultServiceQuotas"): lister(applied=False),
-    ("servicequotas", "GetServiceQuota"): getter(applied=True),
-    ("servicequotas", "GetAWSDefaultServiceQuota"): getter(applied=False),
-    ("servicequotas", "ListServices"): list_services,
-    ("cloudtrail", "LookupEvents"): lookup_events,
+    ("servicequotas", "ListServiceQuotas"): _quota_lister(applied=True),
+    ("servicequotas", "ListAWSDefaultServiceQuotas"): _quota_lister(applied=False),
+    ("servicequotas", "GetServiceQuota"): _quota_getter(applied=True),
+    ("servicequotas", "GetAWSDefaultServiceQuota"): _quota_getter(applied=False),
+    ("servicequotas", "ListServices"): _list_services,
+    ("cloudtrail", "LookupEvents"): _lookup_events,
 }
 _CALLER_IDENTITY = ("sts", "GetCallerIdentity")
 _ASSUME_ROLE = ("sts", "AssumeRole")
@@ -368,9 +374,9 @@ _STACK_RESOURCES = ("cloudformation", "DescribeStackResources")
 OPERATIONS = (_CALLER_IDENTITY, _ASSUME_ROLE, _STACK_RESOURCES, *_HANDLERS)
 _ROLE_ARN = re.compile(r"arn:aws:iam::(?P<account>[0-9]{12}):role/(?:[!-~]+/)?(?P<name>[\w+=,.@-]{1,64})")
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
-_SHORTEST, _LONGEST = 900, 43_200
+_SHORTEST_SESSION, _LONGEST_SESSION = 900, 43_200
 """Seconds that a session may last."""
-_NAMESPACES: Mapping[str, str] = {"sts": _STS_NAMESPACE, "cloudformation": NAMESPACE}
+_NAMESPACES: Mapping[str, str] = {"sts": _STS_NAMESPACE, "cloudformation": _CLOUDFORMATION_NAMESPACE}
 
 _TARGETS: Mapping[str, str] = {
     "ServiceQuotasV20190624": "servicequotas",
@@ -403,7 +409,7 @@ class SupportingCall:
             return _assume_role(form, request_id, now)
         if (self.service, self.operation) == _STACK_RESOURCES:
             with_skipped = assume["retained-resource"] == "skipped"
-            members = describe_stack_resources(connection, caller, form, with_skipped=with_skipped)
+            members = _describe_stack_resources(connection, caller, form, with_skipped=with_skipped)
             result = f"<StackResources>{members}</StackResources>"
             return _xml(200, _query_answer(self.service, self.operation, result, request_id), request_id)
         handler = _HANDLERS.get((self.service, self.operation))
@@ -415,7 +421,7 @@ class SupportingCall:
         return _json(200, handler(connection, caller, parse_body(request)), request_id)
 
 
-def find(request: Request) -> SupportingCall | None:
+def find_call(request: Request) -> SupportingCall | None:
     """Return the call if the request is for a supporting service."""
     if request.method != "POST" or request.path not in ("", "/"):
         return None
@@ -423,7 +429,7 @@ def find(request: Request) -> SupportingCall | None:
     if target in _TARGETS:
         return SupportingCall(_TARGETS[target], operation)
     form = _form_of(request)
-    service = "cloudformation" if form.get("Version") == [VERSION] else "sts"
+    service = "cloudformation" if form.get("Version") == [_CLOUDFORMATION_VERSION] else "sts"
     return SupportingCall(service, form.get("Action", [""])[0])
 
 
@@ -431,7 +437,7 @@ def _form_of(request: Request) -> dict[str, list[str]]:
     return parse_qs(request.body.decode("utf-8", "replace") or request.query)
 
 
-def failure(service: str, error: ApiError, status: int, request_id: str) -> Response:
+def error_of_service(service: str, error: ApiError, status: int, request_id: str) -> Response:
     """Return an error in the protocol of the service."""
     if service in _NAMESPACES:
         return _query_failure(service, error, status, request_id)
@@ -459,10 +465,10 @@ def _assume_role(form: Mapping[str, str], request_id: str, now: float) -> Respon
             f"Value '{session}' at 'roleSessionName' failed to satisfy constraint: "
             rf"Member must satisfy regular expression pattern: {_SESSION_NAME.pattern}"
         )
-    if not duration.isdecimal() or not _SHORTEST <= int(duration[:9]) <= _LONGEST:
+    if not duration.isdecimal() or not _SHORTEST_SESSION <= int(duration[:9]) <= _LONGEST_SESSION:
         problems.append(
             f"Value '{duration}' at 'durationSeconds' failed to satisfy constraint: "
-            f"Member must have value between {_SHORTEST} and {_LONGEST}"
+            f"Member must have value between {_SHORTEST_SESSION} and {_LONGEST_SESSION}"
         )
     if problems:
         raise ApiError("ValidationError", violation_text(problems))

@@ -172,13 +172,13 @@ def send(
         case ReceiverType.SLACK:
             # DROPPED
 
-            post(_variable(environment, receiver.url_env), created.slack(), identity=created.id, sleep=sleep)
+            post_webhook(_variable(environment, receiver.url_env), created.slack(), identity=created.id, sleep=sleep)
         case ReceiverType.WEBHOOK:
             # DROPPED
 
             secret = _variable(environment, receiver.secret_env) if receiver.secret_env else ""
             url = _variable(environment, receiver.url_env)
-            post(url, created.json(), identity=created.id, secret=secret, sleep=sleep)
+            post_webhook(url, created.json(), identity=created.id, secret=secret, sleep=sleep)
         case ReceiverType.SNS:
             from reconciler.aws.notifications import publish  # noqa: PLC0415
 
@@ -273,14 +273,14 @@ def open_notification_file(
         yield NotificationFile(path, stack)
 
 
-ATTEMPTS = 4
-TIMEOUT_SECONDS = 15.0
-_MAX_WAIT_SECONDS = 30.0
+POST_ATTEMPTS = 4
+POST_TIMEOUT_SECONDS = 15.0
+_MAX_RETRY_AFTER = 30.0
 _SLACK_ERROR = re.compile(r"[a-z][a-z_]{1,60}")
 _RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-SIGNATURE = "X-Ivs-Reconciler-Signature-256"
-IDENTITY = "X-Ivs-Reconciler-Id"
+SIGNATURE_HEADER = "X-Ivs-Reconciler-Signature-256"
+IDENTITY_HEADER = "X-Ivs-Reconciler-Id"
 
 _POSTING = threading.local()
 # urllib3 logs the path of every request, and here the path is the secret.
@@ -288,7 +288,7 @@ for _name in ("urllib3.connection", "urllib3.connectionpool"):
     logging.getLogger(_name).addFilter(lambda _record: not getattr(_POSTING, "now", False))
 
 
-def post(
+def post_webhook(
     url: str,
     body: bytes,
     *,
@@ -296,27 +296,27 @@ def post(
     secret: str = "",
     sleep: Callable[[float], None] = time.sleep,
     draw: Callable[[], float] = random.random,
-    timeout: float = TIMEOUT_SECONDS,
+    timeout: float = POST_TIMEOUT_SECONDS,
 ) -> None:
     """Post JSON, signed if there is a ``secret``. ``timeout`` is in seconds, for connecting and for each read.
 
     ``identity`` is the message's id, the same in each attempt.
     Raises ``PublishError``, which names neither the URL nor its host; it is ``ambiguous`` if the message may have arrived.
     """
-    _check(url)
+    _check_url(url)
     headers = {
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "User-Agent": f"ivs-reconciler/{__version__}",
-        IDENTITY: identity,
+        IDENTITY_HEADER: identity,
     }
     if secret:
-        headers[SIGNATURE] = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        headers[SIGNATURE_HEADER] = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     _POSTING.now = True
     try:
-        with _manager(url) as manager:
-            for attempt in range(1, ATTEMPTS + 1):
-                wait = _send(manager, url, body, headers, timeout, last=attempt == ATTEMPTS)
+        with _http_client(url) as manager:
+            for attempt in range(1, POST_ATTEMPTS + 1):
+                wait = _post_once(manager, url, body, headers, timeout, last=attempt == POST_ATTEMPTS)
                 if wait is None:
                     return
                 sleep(wait or draw() * 2.0**attempt)
@@ -324,7 +324,7 @@ def post(
         _POSTING.now = False
 
 
-def _check(url: str) -> None:
+def _check_url(url: str) -> None:
     """Raise ``PublishError`` for a URL that would expose the message or itself in transit."""
     try:
         parts = urlsplit(url)
@@ -339,7 +339,7 @@ def _check(url: str) -> None:
         raise PublishError("the URL must begin with https://; http is allowed for localhost only")
 
 
-def _manager(url: str) -> urllib3.PoolManager:
+def _http_client(url: str) -> urllib3.PoolManager:
     """Return a client that uses the environment's proxy for this host, if there is one."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -355,7 +355,7 @@ def _manager(url: str) -> urllib3.PoolManager:
     )
 
 
-def _send(
+def _post_once(
     manager: urllib3.PoolManager, url: str, body: bytes, headers: Mapping[str, str], timeout: float, *, last: bool
 ) -> float | None:
     """Send once and return ``None``, or the seconds to wait before the next attempt; ``0`` if the receiver names none."""
@@ -409,4 +409,4 @@ def _rejection(answer: urllib3.BaseHTTPResponse) -> str:
 
 
 def _retry_after(text: str | None) -> float:
-    return min(float(text), _MAX_WAIT_SECONDS) if text and text.isascii() and text.isdigit() else 0.0
+    return min(float(text), _MAX_RETRY_AFTER) if text and text.isascii() and text.isdigit() else 0.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from reconciler.apply.events import read_events
-from reconciler.drift.report import DRIFT, EVENTS, DriftReport, DriftReports, describe_output, read_drift
+from reconciler.drift.report import DRIFT_OUTPUT, EVENTS_OUTPUT, DriftReport, DriftReports, describe_output, read_drift
 from reconciler.errors import PlanRefused, UsageError
 from reconciler.files import read_report as read_text
 from reconciler.files import report_parts
@@ -107,10 +107,10 @@ def _read(path: Path) -> tuple[str, Plan | DriftReports | _Results]:
 def _parsed(text: str) -> tuple[str, Plan | DriftReports | _Results]:
     lines = text.splitlines()
     if lines and lines[0].startswith('{"type"'):
-        return EVENTS, _Results(*read_events([json.loads(line) for line in lines if line.strip()]))
+        return EVENTS_OUTPUT, _Results(*read_events([json.loads(line) for line in lines if line.strip()]))
     content = json.loads(text)
     if isinstance(content, dict) and "drifted" in content:
-        return DRIFT, read_drift(content)
+        return DRIFT_OUTPUT, read_drift(content)
     return "a saved plan", read_plan([text])
 
 

@@ -48,13 +48,17 @@ def load_plan(path: Path) -> Plan:
 
 def _other_output(path: Path, piped: str) -> UsageError | None:
     """Return the error for a file that holds another output of this program, with the command that shows it."""
-    from reconciler.drift.report import DRIFT, EVENTS, describe_output  # noqa: PLC0415 - only a file that is not a plan needs it
+    from reconciler.drift.report import DRIFT_OUTPUT, EVENTS_OUTPUT, describe_output  # noqa: PLC0415 - only a file that is not a plan needs it
 
     try:
         sort = describe_output(piped or read_report(path))
     except (OSError, ValueError):
         return None
-    shown = f"comment --dry-run --plan {path} shows it" if sort in (DRIFT, EVENTS) else "save one with plan --out FILE"
+    shown = (
+        f"comment --dry-run --plan {path} shows it"
+        if sort in (DRIFT_OUTPUT, EVENTS_OUTPUT)
+        else "save one with plan --out FILE"
+    )
     return UsageError(f"{path}: {sort}, not a saved plan; {shown}") if sort else None
 
 

@@ -25,7 +25,7 @@ from reconciler.model.target import Target
 from reconciler.network import CA_VARIABLES, bypass_proxies_for_loopback
 from reconciler.plan.codec import dumps
 from reconciler.sandbox import Sandbox
-from reconciler.workflow.notifications import post
+from reconciler.workflow.notifications import post_webhook
 from tests.certificates import make_certificates
 from tests.cli.support import REGION, run, stack
 from tests.forge.forge import forge_server
@@ -59,7 +59,7 @@ def ask(client: str, url: str, folder: Path) -> str:
                 with connect(Target("prod", REGION, endpoint_url=url), sleep=lambda _: None):
                     pass
             case "webhook":
-                post(url, b"{}", identity="1", sleep=lambda _: None, draw=lambda: 0.5, timeout=5)
+                post_webhook(url, b"{}", identity="1", sleep=lambda _: None, draw=lambda: 0.5, timeout=5)
             case "git":
                 following = Source(
                     folder / "state", Remote(f"{url}/acme/live.git", token=Secret(value="a-token")), timeout=20

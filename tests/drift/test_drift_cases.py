@@ -11,7 +11,7 @@ import yaml
 
 from reconciler.drift import DriftStatus
 from reconciler.drift.classify import classify
-from reconciler.drift.report import DriftReport, Ignore, without
+from reconciler.drift.report import DriftReport, Ignore, without_ignored
 from reconciler.model.address import PREFIX, Address
 from reconciler.model.resource import DesiredState, LiveState, canonical
 from reconciler.plan.stale import AppliedSpec
@@ -80,7 +80,7 @@ def path_of(path: str) -> str:
 
 @pytest.mark.parametrize("case", ALL)
 def test_a_case_is_classified_as_expected(case: DriftCase) -> None:
-    report, met = without(case.classified(), case.ignores)
+    report, met = without_ignored(case.classified(), case.ignores)
     expected = case.expect
     found = [f"{finding.status} {finding.address}" for finding in report.findings]
     wanted = expected.get("findings", [])

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import PublishError
-from reconciler.workflow.notifications import ATTEMPTS, IDENTITY, SIGNATURE, post
+from reconciler.workflow.notifications import IDENTITY_HEADER, POST_ATTEMPTS, SIGNATURE_HEADER, post_webhook
 from tests.certificates import make_certificates
 from tests.workflow.hook import hook
 
@@ -26,7 +26,7 @@ BODY = b'{"text": "x"}'
 
 def send(url: str, *, secret: str = "", timeout: float = 30.0) -> list[float]:
     waits: list[float] = []
-    post(url, BODY, identity="id-1", secret=secret, sleep=waits.append, draw=lambda: 0.5, timeout=timeout)
+    post_webhook(url, BODY, identity="id-1", secret=secret, sleep=waits.append, draw=lambda: 0.5, timeout=timeout)
     return waits
 
 
@@ -36,21 +36,21 @@ def test_a_message_arrives_with_its_id_and_its_signature() -> None:
     (got,) = there.got
     assert got.body == BODY
     assert got.headers["content-type"] == "application/json"
-    assert got.headers[IDENTITY.lower()] == "id-1"
-    assert got.headers[SIGNATURE.lower()] == "sha256=" + hmac.new(b"key", BODY, hashlib.sha256).hexdigest()
+    assert got.headers[IDENTITY_HEADER.lower()] == "id-1"
+    assert got.headers[SIGNATURE_HEADER.lower()] == "sha256=" + hmac.new(b"key", BODY, hashlib.sha256).hexdigest()
 
 
 def test_without_a_key_nothing_is_signed() -> None:
     with hook() as there:
         send(there.url)
-    assert SIGNATURE.lower() not in there.got[0].headers
+    assert SIGNATURE_HEADER.lower() not in there.got[0].headers
 
 
 def test_what_was_refused_is_sent_again_and_a_wait_that_was_asked_for_is_kept_up_to_a_bound() -> None:
     with hook() as there:
         there.answers = [500, (429, {"Retry-After": "7"}, ""), (503, {"Retry-After": "86400"}, "")]
         assert send(there.url) == [1.0, 7.0, 30.0]
-    assert [got.headers[IDENTITY.lower()] for got in there.got] == ["id-1"] * 4
+    assert [got.headers[IDENTITY_HEADER.lower()] for got in there.got] == ["id-1"] * 4
 
 
 def test_the_tries_are_bounded() -> None:
@@ -58,7 +58,7 @@ def test_the_tries_are_bounded() -> None:
         there.answers = [500] * 20
         with pytest.raises(PublishError, match="HTTP 500, Internal Server Error"):
             send(there.url)
-    assert len(there.got) == ATTEMPTS
+    assert len(there.got) == POST_ATTEMPTS
 
 
 def test_a_final_refusal_is_not_repeated_and_says_the_one_word_of_slack() -> None:
@@ -142,7 +142,7 @@ def test_a_server_that_speaks_no_tls_got_nothing_and_is_tried_again() -> None:
     with listening(refuse) as (port, seen), pytest.raises(PublishError, match="cannot connect") as caught:
         send(f"https://127.0.0.1:{port}/zzCANARYzz")
     assert not caught.value.ambiguous
-    assert len(seen) == ATTEMPTS
+    assert len(seen) == POST_ATTEMPTS
     assert b"CANARY" not in b"".join(got)
     assert "CANARY" not in str(caught.value)
 
@@ -162,7 +162,7 @@ def test_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
         pytest.raises(PublishError, match=r"cannot connect .*certificate verify failed"),
     ):
         send(f"https://127.0.0.1:{port}/zzCANARYzz")
-    assert len(seen) == ATTEMPTS
+    assert len(seen) == POST_ATTEMPTS
     assert got == []
 
 
@@ -186,7 +186,7 @@ def test_a_proxy_of_the_environment_is_used_and_never_sees_the_path(
             send(there.url)
     assert not caught.value.ambiguous
     assert len(there.got) == 1, "this machine is not asked for through a proxy"
-    assert len(got) == ATTEMPTS
+    assert len(got) == POST_ATTEMPTS
     assert got[0].startswith(b"CONNECT hooks.example:443 ")
     assert base64.b64encode(b"me:p@ss") in got[0]
     assert b"CANARY" not in b"".join(got)

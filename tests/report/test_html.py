@@ -149,7 +149,7 @@ def test_the_page_asks_for_nothing_from_anywhere() -> None:
 
 def test_the_policy_names_the_script_by_its_digest() -> None:
     assert (
-        html.policy("alert(1)")
+        html.content_policy("alert(1)")
         .split("script-src ")[1]
         .startswith("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='")
     )

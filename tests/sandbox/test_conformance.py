@@ -214,7 +214,7 @@ def test_an_operation_that_only_a_newer_model_has_is_refused_clearly() -> None:
     }
     with Sandbox(serve=False) as sandbox:
         parts = sandbox.control._parts
-        parts.models = {"ivs": service_model.index(document)}
+        parts.models = {"ivs": service_model.index_model(document)}
         answer = Engine(parts).handle(Request("POST", "/MakeCoffee", body=b"{}"))
         assert (answer.status, code_of(answer)) == (404, "UnknownOperationException")
         assert "MakeCoffee is in the installed service model" in json.loads(answer.body)["message"]

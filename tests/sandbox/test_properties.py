@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from reconciler.sandbox import Control, ControlError, Sandbox, VirtualClock
+from reconciler.sandbox import Control, ControlError, Sandbox, VirtualClock, supporting
 from reconciler.sandbox import model as service_model
-from reconciler.sandbox import supporting as supporting
 from reconciler.sandbox.faults import Fault
 from reconciler.sandbox.http import control as control_http
 from reconciler.sandbox.wire import Request, Response

@@ -28,13 +28,13 @@ from reconciler.sandbox.service import (
 )
 from reconciler.sandbox.wire import ApiError
 
-REFERENCES = (
+_CHANNEL_REFERENCES = (
     "recordingConfigurationArn",
     "playbackRestrictionPolicyArn",
     "adConfigurationArn",
     "failoverSlateConfigurationArn",
 )
-FILTERS = {
+_CHANNEL_FILTERS = {
     "filterByRecordingConfigurationArn",
     "filterByPlaybackRestrictionPolicyArn",
     "filterByAdConfigurationArn",
@@ -78,7 +78,7 @@ def delete_channel(call: Call, request: JsonDict) -> JsonDict:
 
 def list_channels(call: Call, request: JsonDict) -> JsonDict:
     """List channels by at most one filter: two are a conflict (service model: ListChannels), "" is none."""
-    linked = [request[name] for name in FILTERS if request.get(name)]
+    linked = [request[name] for name in _CHANNEL_FILTERS if request.get(name)]
     name = request.get("filterByName", "")
     if len(linked) + bool(name) > 1:
         raise conflict("Only one filter may be given in a ListChannels request")
@@ -121,7 +121,7 @@ def _refuse_bad_references(call: Call, request: JsonDict) -> None:
 
     Not ready: 409 while the resource is being created, 400 if that failed (both assumed).
     """
-    for member in REFERENCES:
+    for member in _CHANNEL_REFERENCES:
         arn = request.get(member)
         if not arn:
             continue
@@ -148,7 +148,7 @@ def _refuse_live(call: Call, arn: str, verb: str, error: Callable[[str], ApiErro
 
 def _references(channel: JsonDict) -> tuple[str, ...]:
     """Return the ARNs that a channel refers to."""
-    return tuple(channel[member] for member in REFERENCES if channel.get(member))
+    return tuple(channel[member] for member in _CHANNEL_REFERENCES if channel.get(member))
 
 
 @functools.lru_cache(maxsize=64)
@@ -191,7 +191,7 @@ def list_stream_keys(call: Call, request: JsonDict) -> JsonDict:
     return page_of(call, STREAM_KEY, request, parent=channel.arn)
 
 
-POLICY_DEFAULTS: JsonDict = {
+_POLICY_DEFAULTS: JsonDict = {
     "name": "",
     "allowedCountries": [],
     "allowedOrigins": [],
@@ -199,10 +199,10 @@ POLICY_DEFAULTS: JsonDict = {
 }
 # In us-east-1 a bucket of another region is accepted and the configuration then fails; elsewhere
 # the call itself fails (service model: CreateRecordingConfiguration, "known issue").
-LENIENT_REGION = "us-east-1"
-FAILING_BUCKET = "create-failed"
-AD_DEFAULTS: JsonDict = {"name": "", "postRollConfiguration": {"enabled": False, "durationSeconds": 15}}
-SLATE_DEFAULTS: JsonDict = {
+_LENIENT_REGION = "us-east-1"
+_FAILING_BUCKET = "create-failed"
+_AD_DEFAULTS: JsonDict = {"name": "", "postRollConfiguration": {"enabled": False, "durationSeconds": 15}}
+_SLATE_DEFAULTS: JsonDict = {
     "name": "",
     "activationThresholdSeconds": 3,
     "minSlateDisplaySeconds": 3,
@@ -225,7 +225,7 @@ def import_playback_key_pair(call: Call, request: JsonDict) -> JsonDict:
 
 def create_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
     """Create a policy; empty lists allow everything."""
-    return call.create(POLICY, {**POLICY_DEFAULTS, **_in_order(call, request)})
+    return call.create(POLICY, {**_POLICY_DEFAULTS, **_with_ordered_lists(call, request)})
 
 
 def update_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDict:
@@ -233,12 +233,12 @@ def update_playback_restriction_policy(call: Call, request: JsonDict) -> JsonDic
     row = call.find(request["arn"])
     if call.assumes("empty-lists") == "ignored":
         request = {member: value for member, value in request.items() if value != []}
-    policy = {**row.document, **_in_order(call, request)}
+    policy = {**row.document, **_with_ordered_lists(call, request)}
     call.world.replace(row, policy)
     return {"playbackRestrictionPolicy": policy}
 
 
-def _in_order(call: Call, members: JsonDict) -> JsonDict:
+def _with_ordered_lists(call: Call, members: JsonDict) -> JsonDict:
     """Return the members with their lists in the order of answers (as given, assumed)."""
     if call.assumes("set-order") == "kept":
         return members
@@ -252,17 +252,19 @@ def create_recording_configuration(call: Call, request: JsonDict) -> JsonDict:
     """
     bucket = str(request["destinationConfiguration"].get("s3", {}).get("bucketName", ""))
     usable = _bucket_is_usable(call, bucket)
-    if bucket and not usable and call.world.region != LENIENT_REGION:
+    if bucket and not usable and call.world.region != _LENIENT_REGION:
         raise validation(
             f"S3 bucket {bucket} does not exist in region {call.world.region} or is not owned by the account"
         )
-    final = "ACTIVE" if usable and FAILING_BUCKET not in bucket else "CREATE_FAILED"
+    final = "ACTIVE" if usable and _FAILING_BUCKET not in bucket else "CREATE_FAILED"
     configuration = {
         "name": "",
         "recordingReconnectWindowSeconds": 0,
         **request,
-        "thumbnailConfiguration": _in_order(call, _thumbnail_configuration(request.get("thumbnailConfiguration", {}))),
-        "renditionConfiguration": _in_order(
+        "thumbnailConfiguration": _with_ordered_lists(
+            call, _thumbnail_configuration(request.get("thumbnailConfiguration", {}))
+        ),
+        "renditionConfiguration": _with_ordered_lists(
             call, {"renditionSelection": "ALL", **request.get("renditionConfiguration", {})}
         ),
     }
@@ -288,7 +290,7 @@ def _thumbnail_configuration(given: JsonDict) -> JsonDict:
 
 def create_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Create an ad configuration; the order of its MediaTailor configurations matters and is kept."""
-    return call.create(AD, {**AD_DEFAULTS, **request})
+    return call.create(AD, {**_AD_DEFAULTS, **request})
 
 
 def update_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
@@ -301,7 +303,7 @@ def update_ad_configuration(call: Call, request: JsonDict) -> JsonDict:
 
 def create_failover_slate_configuration(call: Call, request: JsonDict) -> JsonDict:
     """Create a failover slate: CREATING, then CREATED (not ACTIVE: service model)."""
-    return call.create(SLATE, in_transition(call, {**SLATE_DEFAULTS, **request}, state="CREATING", then="CREATED"))
+    return call.create(SLATE, in_transition(call, {**_SLATE_DEFAULTS, **request}, state="CREATING", then="CREATED"))
 
 
 def update_failover_slate_configuration(call: Call, request: JsonDict) -> JsonDict:

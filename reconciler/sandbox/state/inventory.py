@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from reconciler.sandbox.ivs import sessions
-from reconciler.sandbox.model import JsonDict, ServiceModel, project
+from reconciler.sandbox.model import JsonDict, ServiceModel, project_by_shape
 from reconciler.sandbox.service import Kind, settled
 from reconciler.sandbox.state.world import Row, World
 
@@ -90,7 +90,7 @@ def describe(world: World, row: Row, kind: Kind, model: ServiceModel) -> JsonDic
         **_entry(row.kind, document.get("name", ""), row.arn, document),
         "account": world.account,
         "region": world.region,
-        "properties": project(model.shapes, _shape_of(kind, model), document, masked=True),
+        "properties": project_by_shape(model.shapes, _shape_of(kind, model), document, masked=True),
         "parent": row.parent or "",
         "children": [child.arn for child in world.children(row.arn)],
         "usedBy": [
