@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from enum import Enum
@@ -379,6 +380,6 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object of these members. Raises ``DuplicateKey`` with a name that is there twice."""
     found = dict(members)
     if len(found) != len(members):
-        names = [name for name, _ in members]
-        raise DuplicateKey(next(name for name in names if names.count(name) > 1))
+        counts = Counter(name for name, _ in members)
+        raise DuplicateKey(next(name for name, count in counts.items() if count > 1))
     return found
