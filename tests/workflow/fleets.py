@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from reconciler.executors.dask_cluster import DaskCluster
 from reconciler.sandbox import Sandbox
 from tests.cli.support import REGION, Ran
 from tests.cli.support import run as run_here
@@ -127,6 +128,10 @@ class Cluster:
         assert process.stdout is not None
         self.url = process.stdout.readline().strip()
 
+    @property
+    def executor(self) -> DaskCluster:
+        return DaskCluster(self.url.replace("dask", "tcp"))
+
     def kill(self) -> None:
         """Kill the scheduler; its workers end by themselves."""
         self._process.kill()
@@ -149,12 +154,12 @@ class Cluster:
 
 @contextlib.contextmanager
 def own_cluster(keys: Mapping[str, str], folder: Path) -> Iterator[Cluster]:
-    """Run a cluster whose workers have these credentials."""
+    """Run a cluster whose workers have these credentials, and can import the tests."""
     (folder / "cluster.py").write_text(CLUSTER, "utf-8")
     with subprocess.Popen(
         [sys.executable, "cluster.py"],
         cwd=folder,
-        env={**os.environ, **keys},
+        env={**os.environ, **keys, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -8,13 +8,12 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.errors import AdoptionError, AwsError, Problem
-from reconciler.executors.dask_cluster import DaskCluster
 from reconciler.executors.executor import Control, Task, Threads
 from reconciler.executors.fleet import ApplyElsewhere, Silent, read_all, tasks_of
 from reconciler.executors.processes import Processes
@@ -274,7 +273,7 @@ def test_a_lost_lock_stops_the_apply_of_its_target_only(
             surveys = stack.enter_context(survey_targets(project, targets, PlanOptions(), desired=desired))
             results = apply_plans(surveys, project, Silent(), stop=threading.Event(), lost=lost)
         else:
-            executor = DaskCluster(cluster.url.replace("dask", "tcp")) if where == "dask" else Processes(2)
+            executor = cluster.executor if where == "dask" else Processes(2)
             tasks = tasks_of(project, targets, desired, PlanOptions())
             found = read_all(executor, tasks, project, None, {})
             results = ApplyElsewhere(executor, tasks)(found, project, Silent(), stop=threading.Event(), lost=lost)
@@ -363,11 +362,9 @@ def worked(task: Task, control: Control) -> str:
     return f"{task.target.name} done"
 
 
-def test_an_error_is_the_result_of_its_target_only() -> None:
-    of_threads, of_processes = (
-        one.run(worked, tasks("a", "fails", "overflows", "b")) for one in (Threads(), Processes(2))
-    )
-    for found in (of_threads, of_processes):
+def test_an_error_is_the_result_of_its_target_only(cluster: Cluster) -> None:
+    for one in (Threads(), Processes(2), cluster.executor):
+        found = one.run(worked, tasks("a", "fails", "overflows", "b"))
         assert [found[0], found[3]] == ["a done", "b done"]
         assert isinstance(found[1], AwsError)
         assert (str(found[1]), found[1].code, found[1].request_id) == ("no", "Denied", "r1")
@@ -375,38 +372,41 @@ def test_an_error_is_the_result_of_its_target_only() -> None:
         assert "ulimit -n" in str(found[2])
 
 
-def test_a_worker_that_dies_again_and_again_ends_as_an_error_of_its_target() -> None:
-    found = Processes(1, at_once=1).run(worked, tasks("a", "dies", "b"))
-    assert [found[0], found[2]] == ["a done", "b done"]
-    assert str(found[1]).startswith(
-        "the worker process died 3 times while it worked on this target (ended by signal 9 (SIGKILL))"
-    )
+def test_a_worker_that_dies_again_and_again_ends_as_an_error_of_its_target(cluster: Cluster) -> None:
+    for one, said in (
+        (Processes(1), "the worker process died 3 times while it worked on this target (ended by signal 9 (SIGKILL))"),
+        (cluster.executor, "the Dask workers that worked on this target died again and again; see their logs"),
+    ):
+        found = replace(one, at_once=1).run(worked, tasks("a", "dies", "b"))
+        assert [found[0], found[2]] == ["a done", "b done"]
+        assert str(found[1]).startswith(said)
 
 
 @pytest.mark.parametrize(("name", "error"), [("unadoptable", AdoptionError), ("mistaken", ZeroDivisionError)])
-def test_other_exceptions_are_raised_as_they_were(name: str, error: type[Exception]) -> None:
-    for executor in (Threads(), Processes(2)):
+def test_other_exceptions_are_raised_as_they_were(name: str, error: type[Exception], cluster: Cluster) -> None:
+    for executor in (Threads(), Processes(2), cluster.executor):
         with pytest.raises(error) as raised:
             executor.run(worked, tasks("a", name))
         assert str(raised.value) == ("file: channel/a: is taken" if name == "unadoptable" else "a mistake")
 
 
-def test_a_request_to_stop_reaches_the_work() -> None:
-    for executor in (Threads(), Processes(2)):
+def test_a_request_to_stop_reaches_the_work(cluster: Cluster) -> None:
+    for executor in (Threads(), Processes(2), cluster.executor):
         stop = threading.Event()
         threading.Timer(0.3, stop.set).start()
         assert executor.run(worked, tasks("a", "waits"), stops={"waits": stop}) == ["a done", "stopped"]
 
 
-def test_a_result_is_handed_over_before_the_other_tasks_have_ended() -> None:
-    stop, seen = threading.Event(), dict[int, object]()
+def test_a_result_is_handed_over_before_the_other_tasks_have_ended(cluster: Cluster) -> None:
+    for executor in (Processes(2), cluster.executor):
+        stop, seen = threading.Event(), list[object]()
 
-    def ended(index: int, found: object) -> None:
-        seen[index] = found
-        stop.set()
+        def ended(_index: int, found: object, stop: threading.Event = stop, seen: list[object] = seen) -> None:
+            seen.append(found)
+            stop.set()
 
-    assert Processes(2).run(worked, tasks("waits", "b"), stops={"waits": stop}, ended=ended) == ["stopped", "b done"]
-    assert list(seen.items()) == [(1, "b done"), (0, "stopped")]
+        executor.run(worked, tasks("waits", "b"), stops={"waits": stop}, ended=ended)
+        assert seen == ["b done", "stopped"]
 
 
 def test_who_waits_for_a_target_that_hangs_is_given_up_too() -> None:
