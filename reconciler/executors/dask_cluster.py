@@ -39,13 +39,15 @@ from reconciler.workflow.survey import Progress, has_failed, outcome_of
 R = TypeVar("R")
 
 _CONNECT_SECONDS = 10.0
-_WORKER_SECONDS = 30.0
-"""How long to wait for the first worker of a cluster that has none."""
-
 _POLL_SECONDS = 0.25
 
 _STOPS: dict[str, threading.Event] = {}
 """At a worker: the event that ends each task of it early, by key."""
+
+_AT_WORKER = (
+    "__import__('pkgutil').resolve_name('reconciler.executors.dask_cluster:work_at_worker')(version, key, data)"
+)
+"""What a worker evaluates: one that got a function of a package that it lacks would end, and so would the next that Dask gives it to."""
 
 _OWN_SETTINGS = ("Configuration", "Credentials", "NoCredentials", "PartialCredentials")
 """Codes of errors that depend on the environment of the worker."""
@@ -59,13 +61,14 @@ class DaskCluster:
     """Runs work at the workers of the cluster with this scheduler, such as ``tcp://10.0.0.5:8786``.
 
     ``at_once`` is how many targets are worked on at the same time; ``None`` is as many as the workers have threads.
-    A target is given up after ``timeout`` seconds.
+    A target is given up after ``timeout`` seconds, and all that are left when the cluster has had no workers for ``patience`` seconds.
     """
 
     in_checkout: ClassVar[bool] = False
     address: str
     at_once: int | None = None
     timeout: float = 3600.0
+    patience: float = 60.0
 
     def run(
         self,
@@ -133,6 +136,7 @@ class _Run:
         self._sent: dict[int, dict[str, str]] = {}
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stopping: threading.Thread | None = None
+        self._last_worker = time.monotonic()
         self.results: dict[int, object] = {}
 
     @property
@@ -143,7 +147,7 @@ class _Run:
     def wait_for_worker(self) -> None:
         """Return when there is a worker. Raises ``UsageError`` if there is none."""
         try:
-            self._client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+            self._client.wait_for_workers(1, timeout=self._cluster.patience)
         except TimeoutError:
             raise UsageError(
                 f"the Dask cluster at {self._cluster.address} has no workers; start one with dask worker {self._cluster.address}"
@@ -151,7 +155,10 @@ class _Run:
 
     def hand_out(self) -> None:
         """Submit tasks, as many as the workers have threads for: a task in a queue would use up its time."""
-        most = self._cluster.at_once or max(1, sum(self._threads().values()))
+        threads = sum(self._threads().values())
+        if threads:
+            self._last_worker = time.monotonic()
+        most = self._cluster.at_once or max(1, threads)
         skipped: list[int] = []
         while self._waiting and len(self._running) < most:
             index = self._waiting.popleft()
@@ -163,7 +170,8 @@ class _Run:
             self._sent[index] = _records_to_send(task)
             data = pickle.dumps((self._work, task, self._sent[index], self._stop_of(index).is_set()))
             key = self._key(index)
-            future = self._client.submit(work_at_worker, __version__, key, data, key=key, pure=False, retries=0)
+            given = {"version": __version__, "key": key, "data": data}
+            future = self._client.submit(eval, _AT_WORKER, given, key=key, pure=False, retries=0)
             self._running[index] = future, time.monotonic() + self._cluster.timeout
             future.add_done_callback(partial(_note, self._done, index))
         self._waiting.extendleft(reversed(skipped))
@@ -192,7 +200,14 @@ class _Run:
             )
             self._free_waiting(self._tasks[index].place)
         if self._client.status != "running":
-            self._lose()
+            self._lose(self._lost())
+        elif now - self._last_worker > self._cluster.patience:
+            self._lose(
+                AwsError(
+                    f"the Dask cluster at {self._cluster.address} has no workers any more; see their logs, start some, and run again",
+                    code="NoWorkers",
+                )
+            )
 
     def close(self) -> None:
         """Close the connection, which cancels the tasks that still run."""
@@ -246,14 +261,15 @@ class _Run:
             code="SchedulerLost",
         )
 
-    def _lose(self) -> None:
+    def _lose(self, why: AwsError) -> None:
+        """Keep the results that came, and give up the other targets."""
         while not self._done.empty():
             index = self._done.get()
             if index in self._running and self._running[index][0].status == "finished":
                 self._finish(index)
         self._running.clear()
         for index in range(len(self._tasks)):
-            self.results.setdefault(index, self._lost())
+            self.results.setdefault(index, why)
 
 
 _NEVER = threading.Event()

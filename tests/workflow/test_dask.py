@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -13,8 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
+from reconciler import __version__
+from reconciler.errors import UsageError
+from reconciler.executors.dask_cluster import DaskCluster, work_at_worker
 from reconciler.sandbox import Sandbox
 from tests.certificates import make_certificates
 from tests.cli.support import client, stack
@@ -31,6 +36,7 @@ from tests.workflow.fleets import (
     start,
     until_called,
 )
+from tests.workflow.test_executors import tasks, worked
 
 
 def test_a_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox, cluster: Cluster) -> None:
@@ -111,6 +117,17 @@ def test_a_worker_that_does_not_answer_delays_no_other_and_its_targets_are_named
     assert all("given up after 6 s without a result" in one["message"] for one in ran.json["failed"])
 
 
+SCHEDULER = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file")
+WORKER = ("worker", "--nthreads", "4", "--no-nanny", "--no-dashboard", "--scheduler-file")
+
+
+def address_in(file: Path) -> str:
+    """Return the address of a scheduler, when it has written it."""
+    while not file.exists() or not file.read_text("utf-8").strip():
+        time.sleep(0.05)
+    return str(json.loads(file.read_text("utf-8"))["address"])
+
+
 TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
 
@@ -137,6 +154,36 @@ def dask(folder: Path, *words: str, **env: str) -> Iterator[None]:
         process.wait()
 
 
+def test_a_cluster_without_workers_or_with_ones_that_lack_the_program_is_named(tmp_path: Path) -> None:
+    at, hidden = tmp_path / "scheduler.json", tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "reconciler.py").write_text("raise ModuleNotFoundError('No module named reconciler')\n", "utf-8")
+    with dask(tmp_path, *SCHEDULER, str(at)):
+        address = address_in(at)
+        impatient, patient = DaskCluster(address, patience=1.0), DaskCluster(address)
+        with pytest.raises(
+            UsageError, match=f"cluster at {address} has no workers; start one with dask worker {address}"
+        ):
+            impatient.run(worked, tasks("a"))
+        with dask(tmp_path, *WORKER, str(at), PYTHONPATH=str(hidden)):
+            found = patient.run(worked, tasks("a", "b"))
+        lacking = "the Dask worker cannot load ivs-reconciler (No module named reconciler); install version "
+        assert [str(one).partition(__version__)[0] for one in found] == [lacking] * 2
+        with dask(tmp_path, *WORKER, str(at), PYTHONPATH=str(Path(__file__).parents[2])):
+            assert patient.run(worked, tasks("a")) == ["a done"]
+            found = impatient.run(worked, tasks("dies", "b"))
+    assert str(found[0]) == (
+        f"the Dask cluster at {address} has no workers any more; see their logs, start some, and run again"
+    )
+
+
+def test_a_worker_of_another_version_is_named() -> None:
+    outcome, _ = pickle.loads(work_at_worker("0.0.1", "key", b""))
+    assert (
+        str(outcome) == f"the Dask worker has ivs-reconciler {__version__}, and this is 0.0.1; install the same version"
+    )
+
+
 def test_over_tls_a_plan_is_the_same_and_who_has_no_certificate_is_told_what_to_set(
     fleet: Path, tmp_path: Path
 ) -> None:
@@ -146,36 +193,10 @@ def test_over_tls_a_plan_is_the_same_and_who_has_no_certificate_is_told_what_to_
         make_certificates(folder)
     own = certified("CLIENT", ours)
     with (
-        dask(
-            tmp_path,
-            "scheduler",
-            "--protocol",
-            "tls",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "0",
-            "--no-dashboard",
-            "--scheduler-file",
-            str(at),
-            **certified("SCHEDULER", ours),
-        ),
-        dask(
-            tmp_path,
-            "worker",
-            "--scheduler-file",
-            str(at),
-            "--nthreads",
-            "4",
-            "--no-nanny",
-            "--no-dashboard",
-            **certified("WORKER", ours),
-            **keys_of(fleet),
-        ),
+        dask(tmp_path, *SCHEDULER, str(at), "--protocol", "tls", **certified("SCHEDULER", ours)),
+        dask(tmp_path, *WORKER, str(at), **certified("WORKER", ours), **keys_of(fleet)),
     ):
-        while not at.exists() or not at.read_text("utf-8").strip():
-            time.sleep(0.05)
-        address = json.loads(at.read_text("utf-8"))["address"]
+        address = address_in(at)
         url = f"dask+{address}"
         assert url.startswith("dask+tls://127.0.0.1:")
         planned = run(fleet, "plan", "--format", "json", "--executor", url, *ALL, **own)
