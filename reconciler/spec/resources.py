@@ -294,12 +294,13 @@ def _section(
     """Yield the entries of a section: loops expanded, placeholders replaced, null fields taken out."""
     positions = source.numbers[id(bodies)]
     for identifier, written in bodies.items():
-        expanded = (
-            expand(identifier, written)
-            if isinstance(written, dict) and not LOOPS.isdisjoint(written)
-            else (Expanded(identifier, written),)
-        )
         mark = source.mark_of(positions[identifier])
+        expanded: Iterable[Expanded] | Fault = (Expanded(identifier, written),)
+        if isinstance(written, dict) and not LOOPS.isdisjoint(written):
+            if not _is_id(identifier):  # reported once, not for each member
+                _add_id_problem(identifier, source, mark, problems)
+                continue
+            expanded = expand(identifier, written)
         where = f"{source.name}:{mark[0]}:{mark[1]}"
         if isinstance(expanded, Fault):
             Entry(Address(kind, identifier), {}, source, number, where, written_id=identifier).note(problems, expanded)
@@ -328,11 +329,15 @@ def _section(
             yield entry
 
 
+def _add_id_problem(identifier: str, source: Source, mark: Mark, problems: Problems) -> None:
+    fault = id_fault(identifier)
+    problems.add(source.name, mark, fault.what, fault.hint)
+
+
 def _add(entry: Entry, entries: dict[Address, Entry], overrides: dict[Address, Entry], problems: Problems) -> None:
     """Validate an entry and add it to ``entries``, or to ``overrides`` if it says so."""
     if not _is_id(entry.address.id):
-        fault = id_fault(entry.address.id)
-        problems.add(entry.source.name, entry.mark, fault.what, fault.hint)
+        _add_id_problem(entry.address.id, entry.source, entry.mark, problems)
     if isinstance(entry.body, dict) and entry.body.get(OVERRIDE) is True:
         entry.body = {name: value for name, value in entry.body.items() if name != OVERRIDE}
         first = overrides.setdefault(entry.address, entry)
