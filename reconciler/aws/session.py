@@ -5,8 +5,8 @@ Each session turns such a failure into ``CredentialsUnavailable``, which tells t
 Targets that share a profile are read at the same time: an MFA code, which is valid once, is asked for once per profile,
 and one thread renews an SSO session, whose token is valid once too. Imports botocore, which takes a fifth of a plan of 5,000 channels.
 
-All clients share one TLS context for each CA bundle, and all sessions the parsed AWS configuration files: with many targets
-these were most of the CPU time (128 ms a target for the certificates; the files grow with the number of profiles).
+All clients share one TLS context for each CA bundle, and all sessions the parsed AWS configuration files and botocore's event handlers:
+with many targets these were most of the CPU time (128 ms a target for the certificates; the files grow with the number of profiles).
 """
 
 from __future__ import annotations
