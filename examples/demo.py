@@ -71,7 +71,7 @@ def main() -> None:
     demo.run("apply", "--auto-approve", expect=0)
     demo.say("A second plan is empty.")
     demo.run("plan", "--detailed-exitcode", expect=0)
-    demo.say(f"A colleague makes {CHANNEL} public in the console.")
+    demo.say(f"A colleague makes {CHANNEL} public in the console, with normal latency.")
     demo.change_outside()
     demo.run("drift", expect=2)
     demo.say("Repair it.")

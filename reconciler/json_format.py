@@ -242,7 +242,7 @@ def _member(attribute: str, form: Form, defaults: Mapping[str, object]) -> core.
 def _schema(form: Form) -> dict[str, Any]:
     from pydantic.json_schema import CoreRef, GenerateJsonSchema  # noqa: PLC0415 - only the verb schema needs it
 
-    class Published(GenerateJsonSchema):
+    class SchemaOfForms(GenerateJsonSchema):
         """Adds the marks of forms, and leaves out what is made from Python: titles, docstrings, defaults."""
 
         def generate_inner(self, schema: Any) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _schema(form: Form) -> dict[str, Any]:
         def field_is_required(self, field: Any, total: bool) -> bool:
             return total and not field["metadata"]["optional"]
 
-    return Published().generate(form, mode="serialization")
+    return SchemaOfForms().generate(form, mode="serialization")
 
 
 class JsonStream:

@@ -256,7 +256,7 @@ class _Execution:
                 self._on_event(message)
 
     def _correct(self, resolution: Resolution) -> None:
-        """Replace the outcome of a channel that a concurrent apply created too: its ARN, and the tags of its default stream key."""
+        """Replace the outcome of a channel that a concurrent apply created as well, and tag its default stream key again."""
         attempt = resolution.check.attempt
         outcomes: list[StepOutcome] = []
         if resolution.failure is not None:

@@ -21,7 +21,7 @@ from reconciler.cli.options import (
     plan_options_of,
     project_of,
     spec_of,
-    specs_elsewhere,
+    specs_of_other_shards,
 )
 from reconciler.cli.plan import add_executor, executor_of
 
@@ -119,7 +119,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
             elsewhere = _elsewhere(executor, tasks, project, args)
             with reading(sys.stderr, len(targets)) as progress:
                 surveys = read_all(executor, tasks, project, progress, missed)
-            check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired.keys()))
+            check_globs(options, desired, surveys, specs_of_other_shards(context, project, options, desired.keys()))
             warn(warning for state in desired.values() for warning in state.warnings)
             commit = head_commit(Path(project.root))
             plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
@@ -137,7 +137,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
                     missed=missed,
                 )
             )
-        check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired.keys()))
+        check_globs(options, desired, surveys, specs_of_other_shards(context, project, options, desired.keys()))
         warn(warning for state in desired.values() for warning in state.warnings)
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
@@ -262,7 +262,7 @@ def _read_approved(
 def _elsewhere(executor: Executor, tasks: Sequence[Task], project: Project, args: argparse.Namespace) -> ApplyElsewhere:
     from reconciler.executors.fleet import ApplyElsewhere
 
-    return ApplyElsewhere(executor, tasks, asked=bool(args.format == "json" or project.outputs))
+    return ApplyElsewhere(executor, tasks, with_outputs=bool(args.format == "json" or project.outputs))
 
 
 def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:

@@ -29,7 +29,7 @@ from reconciler.report.outputs import outputs_json
 from reconciler.report.text import render_results
 from reconciler.report.words import apply_states, join_words, nonzero, plural
 from reconciler.terminal import display_json, sanitize_lines, write_fitted
-from reconciler.workflow.history import without_commit
+from reconciler.workflow.history import find_unknown_commit
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import Published, outputs_of, publish_files, publish_parameters, survey_after
@@ -113,26 +113,26 @@ def approve_and_run(
     events = _JsonLines(work) if args.format == "json" else None
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
     if not work:
-        if any(without_commit(survey.plan, survey.live, project.stack) for survey in surveys):
+        if any(find_unknown_commit(survey.plan, survey.live, project.stack) for survey in surveys):
             surveys = _with_commit(plan, surveys, project, args)
         (elsewhere or apply_plans)(
             surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once, note=_note
         )
-        handed_on = _hand_on(
+        outputs_result = _publish_outputs(
             surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once, elsewhere=elsewhere
         )
         if args.format == "json":
-            _line({"type": "result", "complete": failure is None, "targets": [], **handed_on.members})
+            _line({"type": "result", "complete": failure is None, "targets": [], **outputs_result.members})
         if failure is not None:
             raise failure
-        return ExitCode.OK if handed_on.complete else ExitCode.INCOMPLETE
+        return ExitCode.OK if outputs_result.complete else ExitCode.INCOMPLETE
     if failure is not None:
         _warn(f"error: {failure}\n{plural(len(missed), 'target')} could not be read and will not be changed.")
     _require_approval(plan, args)
     if before_first_call:
         before_first_call()
     surveys = _with_commit(plan, surveys, project, args)
-    handed_on = _HandedOn()
+    outputs_result = _OutputsResult()
     try:
         with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
             try:
@@ -144,7 +144,7 @@ def approve_and_run(
                     write_fitted(f"\n{overview}", sys.stdout)
                     sys.stdout.flush()
                 if not stop.is_set():
-                    handed_on = _hand_on(
+                    outputs_result = _publish_outputs(
                         surveys,
                         results,
                         project,
@@ -155,10 +155,10 @@ def approve_and_run(
                     )
             finally:
                 if events:
-                    events.end(plan, handed_on.members)
+                    events.end(plan, outputs_result.members)
     except KeyboardInterrupt as stopped:
         raise type(stopped)(_STOPPED) from None
-    complete = handed_on.complete and not missed and all(result.complete for result in results)
+    complete = outputs_result.complete and not missed and all(result.complete for result in results)
     if failures:
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
@@ -248,14 +248,14 @@ class _JsonLines:
 
 
 @dataclass(frozen=True, slots=True)
-class _HandedOn:
-    """What an apply handed on: members of the last line of JSON, and whether all of it could be published."""
+class _OutputsResult:
+    """The outputs after an apply: members of the last line of JSON, and whether all that is due could be published."""
 
     members: Mapping[str, object] = field(default_factory=dict)
     complete: bool = True
 
 
-def _hand_on(
+def _publish_outputs(
     surveys: Sequence[Survey],
     results: Sequence[ApplyResult],
     project: Project,
@@ -264,10 +264,10 @@ def _hand_on(
     as_json: bool,
     at_once: int | None,
     elsewhere: ApplyElsewhere | None,
-) -> _HandedOn:
+) -> _OutputsResult:
     """Publish the outputs of all targets where the project file says, after their apply, and report it."""
     if not (project.outputs or as_json):
-        return _HandedOn()
+        return _OutputsResult()
     # An apply that lost its lock was stopped: another run may be publishing.
     stopped = {result.name for result in results if result.interrupted}
     done = Published()
@@ -299,7 +299,7 @@ def _hand_on(
     members: dict[str, object] = {} if error else {"outputs": outputs_json(project.stack, outputs)}
     if project.outputs and (not error or elsewhere is not None):
         members["published"] = asdict(done)
-    return _HandedOn(members, not project.outputs or not (error or done.failures))
+    return _OutputsResult(members, not project.outputs or not (error or done.failures))
 
 
 def _read_outputs(

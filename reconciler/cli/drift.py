@@ -16,7 +16,7 @@ from reconciler.cli.options import (
     begin,
     desired_of,
     project_of,
-    specs_elsewhere,
+    specs_of_other_shards,
 )
 from reconciler.cli.plan import add_executor, executor_of
 from reconciler.errors import ExitCode, UsageError, os_reason
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
         if isinstance(one, DriftFound):
             metrics.add(target.name, one.calls)
     fleet = fleet_of(project, targets, desired, [one.survey if isinstance(one, DriftFound) else one for one in found])
-    check_globs(scope, desired, fleet.surveys, specs_elsewhere(context, project, scope, desired.keys()))
+    check_globs(scope, desired, fleet.surveys, specs_of_other_shards(context, project, scope, desired.keys()))
     by_name = {one.report.name: one for one in found if isinstance(one, DriftFound) and one.report}
     missed, failures = fleet.missed, [fleet.failure] if fleet.failure else []
     reports = tuple(report for one in fleet.surveys if (report := by_name[one.target.name].report))

@@ -326,7 +326,7 @@ def spec_of(
     return project, targets, desired_of(project, targets)
 
 
-def specs_elsewhere(
+def specs_of_other_shards(
     context: Context, project: Project, options: PlanOptions, loaded: Collection[str]
 ) -> Mapping[str, DesiredState]:
     """Return the desired states of targets in other shards, those not ``loaded``, if there are globs to compare with them.

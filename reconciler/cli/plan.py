@@ -26,7 +26,7 @@ from reconciler.cli.options import (
     duration,
     plan_options_of,
     spec_of,
-    specs_elsewhere,
+    specs_of_other_shards,
 )
 from reconciler.errors import ExitCode, UsageError, os_reason
 
@@ -155,7 +155,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         tasks = tasks_of(project, targets, desired, options, adopt)
         fleet = fleet_of(project, targets, desired, executor.run(Planning(), tasks, progress=progress))
         surveys = fleet.surveys
-        check_globs(options, desired, surveys, specs_elsewhere(context, project, options, desired.keys()))
+        check_globs(options, desired, surveys, specs_of_other_shards(context, project, options, desired.keys()))
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
         plan = replace(plan, failed=tuple(FailedTarget(name, str(error)) for name, error in fleet.missed.items()))

@@ -47,7 +47,7 @@ from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, 
 from reconciler.plan.stale import as_applied
 from reconciler.report.words import plural
 from reconciler.workflow.drift import FindApplied, drift_report
-from reconciler.workflow.history import applied_specs, without_commit
+from reconciler.workflow.history import applied_specs, find_unknown_commit
 from reconciler.workflow.last_apply import expected_addresses
 from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
@@ -242,7 +242,7 @@ def _apply(
     """Apply the plan that is due with the target locked; return the result, and which outputs could not be published. Raises ``PlanRefused`` if the target changed meanwhile."""
     # An empty plan needs no lock, unless it corrects a tag: applying it only records the resources.
     commit = run.commit if run.mode is not Mode.HEAL else ""
-    writes = due.plan.actions or (commit and without_commit(due.plan, due.live, due.desired.stack))
+    writes = due.plan.actions or (commit and find_unknown_commit(due.plan, due.live, due.desired.stack))
     locked = (due.target,) if writes else ()
     # The record keeps what is in the spec and was not touched.
     recorded = replace(due.desired, resources={**survey.desired.resources, **due.desired.resources})

@@ -21,7 +21,7 @@ from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.target import Project, Target
 from reconciler.plan.plan import ApplyResult, Outcome, PlanOptions, Result, TargetPlan
-from reconciler.workflow.history import without_commit
+from reconciler.workflow.history import find_unknown_commit
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, raise_failures, survey_one
 
@@ -133,14 +133,14 @@ class Applying(NamedTuple):
                 return Applied(refused=str(error))
             survey = replace(survey, plan=plan, commit=task.commit)
             result = apply_target(survey, task.project, Silent(), stop=control.stop, note=notes.append)
-            outputs, published = self._hand_on(task, control, survey, result)
+            outputs, published = self._publish_outputs(task, control, survey, result)
         if done:
             before = (Outcome(one.address, one.verb, Result.DONE, "done before", arn=one.arn) for one in done)
             rest = result or ApplyResult(plan.name, ())
             result = replace(rest, outcomes=(*before, *rest.outcomes))
         return Applied(result, notes=tuple(notes), outputs=outputs, published=published)
 
-    def _hand_on(
+    def _publish_outputs(
         self, task: Task, control: Control, survey: Survey, result: ApplyResult | None
     ) -> tuple[TargetOutputs | None, Published | None]:
         if not self.outputs:
@@ -175,12 +175,12 @@ class Silent:
 class ApplyElsewhere:
     """Applies plans through an executor, with the arguments and the result of ``apply_plans``; ``tasks`` are those of all targets.
 
-    ``outputs`` has the outputs of the targets afterwards, if they were ``asked`` for, and ``published`` what workers published of them.
+    ``outputs`` has the outputs of the targets afterwards, with ``with_outputs``, and ``published`` what workers published of them.
     """
 
     executor: Executor
     tasks: Sequence[Task]
-    asked: bool = False
+    with_outputs: bool = False
     outputs: dict[str, TargetOutputs] = field(default_factory=dict)
     published: dict[str, Published] = field(default_factory=dict)
 
@@ -227,7 +227,7 @@ class ApplyElsewhere:
             observer.finished(result)
             results[index] = result
 
-        self.executor.run(Applying(self.asked), tasks, stops=stops, ended=ended)
+        self.executor.run(Applying(self.with_outputs), tasks, stops=stops, ended=ended)
         return tuple(results[index] for index in sorted(results))
 
 
@@ -355,7 +355,7 @@ def _without_live_state(task: Task, survey: Survey, scope: PlanOptions) -> Surve
     live, name = survey.live, survey.target.name
     last = None if scope.only or scope.exclude else last_run(Path(task.project.root), name)
     if not (scope.only or scope.exclude) and (last is None or last.ended):
-        shown = without_commit(survey.plan, live, survey.desired.stack) if not survey.plan.actions else None
+        shown = find_unknown_commit(survey.plan, live, survey.desired.stack) if not survey.plan.actions else None
         kept = {} if shown is None else {shown.kind: (shown,)}
         live = LiveState(live.account_id, live.region, kept, unreadable=live.unreadable, not_read=live.not_read)
     desired = DesiredState(survey.desired.stack, {}, survey.desired.digest)

@@ -42,8 +42,8 @@ from reconciler.spec.rules import (
     SIBLINGS,
     WITH_DEFAULTS,
     TargetLocation,
-    count_fault,
     faults_in,
+    tag_count_fault,
     tag_faults,
 )
 from reconciler.spec.templates import placeholder_values
@@ -256,7 +256,7 @@ class Writer:
         yield from (fault.below(("tags",)) for fault in tag_faults(tags))
         defaults = self._defaults.tags_of(entry, of_channel=address.kind is WITH_DEFAULTS)
         complete = {key for key, value in {**defaults, **tags}.items() if value is not None}
-        if too_many := count_fault(len(complete)):
+        if too_many := tag_count_fault(len(complete)):
             yield too_many
         key_tags = (given.get("streamKey") or {}).get("tags") or {}
         yield from (fault.below(("streamKey", "tags")) for fault in tag_faults(key_tags))

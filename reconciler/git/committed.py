@@ -154,8 +154,8 @@ def commit_to_record(project: Project, desired: Mapping[str, DesiredState]) -> s
         return UNKNOWN_COMMIT
 
 
-class _Then(NamedTuple):
-    """The project as of a commit, and what its files lack."""
+class _PastProject(NamedTuple):
+    """The project as of a commit, and the files that could not be read with it."""
 
     project: Project
     missing: tuple[Missing, ...]
@@ -165,7 +165,7 @@ class _Unavailable(ReconcilerError):
     """The spec of a commit cannot be found here; the text says why."""
 
 
-_Open = Callable[[Project, str], AbstractContextManager[_Then]]
+_Open = Callable[[Project, str], AbstractContextManager[_PastProject]]
 
 
 def addresses_applied(project: Project, target: str, commits: Iterable[str]) -> AppliedCommit:
@@ -182,14 +182,14 @@ def addresses_in_mirror(
     """Return what ``addresses_applied`` does, from the mirror of a controller."""
 
     @contextmanager
-    def in_mirror(now: Project, commit: str) -> Iterator[_Then]:
+    def in_mirror(now: Project, commit: str) -> Iterator[_PastProject]:
         found = Commit(commit)
         if not source.holds(commit):
             raise _Unavailable(
                 f"commit {found.short} of the last apply is not among the newest commits of the branch, which are what the controller has"
             )
         with source.files(found) as folder:
-            yield _Then(project_in(folder, found, rules, now.prefix), source.missing(found, folder))
+            yield _PastProject(project_in(folder, found, rules, now.prefix), source.missing(found, folder))
 
     return _addresses_applied(in_mirror, project, target, commits)
 
@@ -246,9 +246,9 @@ def _read_addresses(
     """Return the addresses that a commit has for a target, or for every one that it has, or why they are unknown."""
     short = commit[:10]
     try:
-        with open_commit(project, commit) as then:
-            names = {target, *(then.project.targets if every else ())}
-            return {name: _addresses_of(then, project.stack, name, short) for name in names}
+        with open_commit(project, commit) as past:
+            names = {target, *(past.project.targets if every else ())}
+            return {name: _addresses_of(past, project.stack, name, short) for name in names}
     except _Unavailable as error:
         why = str(error)
     except SpecError as error:
@@ -259,7 +259,7 @@ def _read_addresses(
 
 
 @contextmanager
-def _in_clone(project: Project, commit: str) -> Iterator[_Then]:
+def _in_clone(project: Project, commit: str) -> Iterator[_PastProject]:
     """Yield the project as of a commit of the clone that it is in. Raises ``_Unavailable``, ``SpecError`` and ``UsageError``."""
     root, name, short = Path(project.root), Path(project.path).name, commit[:10]
     if head_commit(root) is None:
@@ -275,14 +275,14 @@ def _in_clone(project: Project, commit: str) -> Iterator[_Then]:
     with checked_out(root, name, Revision(short, commit)) as found:
         if found is None:
             raise _Unavailable(f"commit {short} of the last apply has no {name} here")
-        yield _Then(load_project(found.root, name, prefix=project.prefix, allowed_paths=None), found.missing)
+        yield _PastProject(load_project(found.root, name, prefix=project.prefix, allowed_paths=None), found.missing)
 
 
-def _addresses_of(then: _Then, stack: str, target: str, short: str) -> frozenset[Address] | str:
-    if then.project.stack != stack or target not in then.project.targets:
+def _addresses_of(past: _PastProject, stack: str, target: str, short: str) -> frozenset[Address] | str:
+    if past.project.stack != stack or target not in past.project.targets:
         return f"commit {short} of the last apply has no target {target} of the stack {stack}"
     try:
-        state = load_desired(then.project, then.project.targets[target], then.missing)
+        state = load_desired(past.project, past.project.targets[target], past.missing)
     except SpecError as error:
         return f"the spec of commit {short}, the last applied, is not valid: {error.problems[0]}"
     if state.missing:

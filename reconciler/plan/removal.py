@@ -65,7 +65,9 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
         elif address in inputs.choices:
             for other, reason in inputs.choices[address].others:
                 # The kept duplicate is replaced, because none matched the spec, so the others are leftovers of a replacement.
-                decision, note = _other(inputs, address, other, Reason.SUPERSEDED if address in replaced else reason)
+                decision, note = _decide_other(
+                    inputs, address, other, Reason.SUPERSEDED if address in replaced else reason
+                )
                 deletes += [decision] if decision else []
                 notes += [note] if note else []
     deleted = {decision.live.arn for decision in deletes if decision.live and decision.blocked is None}
@@ -312,7 +314,10 @@ def _removed_from_spec(
         deletes.append(delete)
 
 
-def _other(inputs: PlanInputs, address: Address, other: LiveResource, reason: Reason) -> tuple[Decision | None, str]:
+def _decide_other(
+    inputs: PlanInputs, address: Address, other: LiveResource, reason: Reason
+) -> tuple[Decision | None, str]:
+    """Return the decision and the note for a resource whose address another one keeps."""
     kept = inputs.kept[address]
     if (reason is Reason.SUPERSEDED or is_replaced_key_pair(other)) and (
         due := replaced_key_pair(inputs, address, other)

@@ -31,11 +31,11 @@ from reconciler.spec.rules import (
     TargetLocation,
     arn_faults,
     check_across_resources,
-    count_fault,
     faults_in,
     ids_by_kind,
     parse_ignored_fields,
     reference_fault,
+    tag_count_fault,
     tag_faults,
     warnings_of,
 )
@@ -330,7 +330,7 @@ def _user_tags(
             entry.note(problems, Fault((*path, key), what, 'write a string, or "" for none; no default tag is removed'))
     for fault in tag_faults(own):
         entry.note(problems, fault.below(path))
-    if too_many := count_fault(len(merged)):
+    if too_many := tag_count_fault(len(merged)):
         entry.note(problems, too_many.below(path[:-1]))
     return merged
 

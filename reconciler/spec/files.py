@@ -265,7 +265,7 @@ def _with_other_suffix(project: Project, stem: str, found: Container[str]) -> It
 
 
 def _expand(root: str, pattern: str) -> Iterator[str]:
-    """Yield the files that match a pattern, relative to ``root``, and the links to directories outside: these are not listed, and cannot be read."""
+    """Yield the files that match a pattern, relative to ``root``. A link to a directory outside is yielded itself, and reading it is refused."""
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith(("/", "~")) or ".." in parts:
         raise Unreadable("is outside the project", "use a path below the directory of the project file")

@@ -23,7 +23,7 @@ from reconciler.model.target import Sink, SinkValue, Store, seconds_of
 from reconciler.spec.files import Unreadable, read_inside
 from reconciler.spec.problems import Fault, KeyPath, Problems, quote
 from reconciler.spec.resources import Entry
-from reconciler.spec.rules import count_fault
+from reconciler.spec.rules import tag_count_fault
 from reconciler.spec.templates import SAMPLE, fill
 from reconciler.spec.yaml import LFS_HINT, LFS_POINTER, LFS_PROBLEM
 
@@ -273,7 +273,7 @@ def with_options(
 ) -> DesiredResource:
     """Return a stream key with its label and sink as tags and in its digest, to be compared with the tags of the live key."""
     options = {**({ROTATION: label} if label else {}), **({DELIVERED: sink.mark} if sink else {})}
-    if too_many := count_fault(user_tags, kept=MAX_TAGS - MAX_SPEC_TAGS + len(options)):
+    if too_many := tag_count_fault(user_tags, kept=MAX_TAGS - MAX_SPEC_TAGS + len(options)):
         entry.note(problems, too_many.below(("streamKey",)))
     digest = digest_of({"digest": key.digest, **options})
     return key._replace(tags={**key.tags, SPEC: digest, **options}, digest=digest, sink=sink)

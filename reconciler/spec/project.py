@@ -34,7 +34,13 @@ from reconciler.spec.model_errors import faults_of
 from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote, suggestion
 from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.publications import leaves, paths_in, publication_faults, publications_of
-from reconciler.spec.rules import WITH_DEFAULTS, conflicting_references, count_fault, parse_ignored_fields, tag_faults
+from reconciler.spec.rules import (
+    WITH_DEFAULTS,
+    conflicting_references,
+    parse_ignored_fields,
+    tag_count_fault,
+    tag_faults,
+)
 from reconciler.spec.templates import SAMPLE, fill_fields
 from reconciler.spec.yaml import load
 
@@ -356,7 +362,7 @@ def _default_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
     tags, channel_tags = raw.get("tags") or {}, channel.get("tags") or {}
     found: list[tuple[tuple[str, ...], Fault]] = [(("defaults", "tags"), fault) for fault in tag_faults(tags)]
     found += [(("defaults", "channel", "tags"), fault) for fault in tag_faults(channel_tags)]
-    if too_many := count_fault(len({**tags, **channel_tags})):
+    if too_many := tag_count_fault(len({**tags, **channel_tags})):
         found.append((("defaults",), too_many))
     found += [(("defaults", "channel"), fault) for fault in conflicting_references(channel)]
     found += [

@@ -296,7 +296,7 @@ def tag_faults(tags: Mapping[str, str | None]) -> Iterator[Fault]:
             )
 
 
-def count_fault(count: int, *, kept: int = MAX_TAGS - MAX_SPEC_TAGS) -> Fault | None:
+def tag_count_fault(count: int, *, kept: int = MAX_TAGS - MAX_SPEC_TAGS) -> Fault | None:
     """Return a fault if a resource has too many tags. ``count`` includes default tags; ``kept`` is the number of ownership tags."""
     if count <= MAX_TAGS - kept:
         return None

@@ -106,7 +106,7 @@ def recorded_commits(live: LiveState, stack: str) -> set[str]:
     return {resource.commit for _, resource in live.claims(stack) if resource.commit}
 
 
-def without_commit(plan: TargetPlan, live: LiveState, stack: str) -> LiveResource | None:
+def find_unknown_commit(plan: TargetPlan, live: LiveState, stack: str) -> LiveResource | None:
     """Return a resource that shows that the commit of the last apply is unknown: one with such a tag, or any if none has a commit.
 
     ``None`` if it is known, if no resource can carry it, or if something could not be read.

@@ -224,10 +224,12 @@ def _acquire(
                 notify(f"{name}: took {backend.where} from {other}: {end}")
             return _Lease(name, backend, updated, written, notify, clock)
         if now >= until:
-            advice = "it is tried again" if holder.command == "run" else "wait with --lock-timeout 10m"
+            advice = (
+                "the next reconciliation tries again" if holder.command == "run" else "wait with --lock-timeout 10m"
+            )
             raise LockHeld(
                 f"{name}: {backend.where} is held by {other} and expires at {format_time(other.expires)} unless renewed; "
-                f"{advice} or, if that run has ended, release it: ivs-reconciler unlock --target {name}"
+                f"{advice}, or release it if that run has ended: ivs-reconciler unlock --target {name}"
             )
         if not reported:
             notify(f"{name}: waiting for {backend.where}, held by {other}")

@@ -23,7 +23,7 @@ from reconciler.model.address import is_commit
 from reconciler.model.target import Project
 from reconciler.plan.plan import ApplyResult
 from reconciler.plan.steps import Call, call_of, calls_of, expected
-from reconciler.workflow.history import record_apply, record_commit, without_commit
+from reconciler.workflow.history import find_unknown_commit, record_apply, record_commit
 from reconciler.workflow.journal import Journal, close_last_run
 from reconciler.workflow.locks import any_of
 from reconciler.workflow.records import records_of
@@ -175,7 +175,7 @@ def _record_known_commit(survey: Survey, note: Callable[[str], None]) -> str:
     An older commit stays: no tag is written with every commit that changes nothing here.
     """
     is_whole = is_commit(survey.commit) and not survey.desired.missing
-    if not is_whole or without_commit(survey.plan, survey.live, survey.desired.stack) is None:
+    if not is_whole or find_unknown_commit(survey.plan, survey.live, survey.desired.stack) is None:
         return ""
     commit, failed = record_commit(survey.connection.gateway, survey.plan, survey.live, survey.desired, survey.commit)
     if failed:

@@ -464,7 +464,7 @@ def test_a_held_lock_postpones_the_apply_and_a_file_lock_is_in_the_state_folder(
         with lock_targets((Target("dev", "us-west-2", lock=FileLock(str(path))),), "apply"):
             world.settle()
             assert world.last().status is RunStatus.REFUSED
-            assert "it is tried again or, if that run has ended, release it" in world.last().message
+            assert "the next reconciliation tries again, or release it if that run has ended" in world.last().message
             world.pass_time(60)
             assert "CreateChannel" not in world.operations()
         world.pass_time(30)
