@@ -116,7 +116,7 @@ def approve_and_run(
         if any(find_unknown_commit(survey.plan, survey.live, project.stack) for survey in surveys):
             surveys = _with_commit(plan, surveys, project, args)
         (elsewhere or apply_plans)(
-            surveys, project, _JsonLines(()), stop=threading.Event(), at_once=at_once, note=_note
+            surveys, project, _JsonLines(()), stop=threading.Event(), lost=lost, at_once=at_once, note=_note
         )
         outputs_result = _publish_outputs(
             surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once, elsewhere=elsewhere
