@@ -219,7 +219,7 @@ class _Run:
         for index in [index for index in self._waiting if self._tasks[index].place == place]:
             self._waiting.remove(index)
             self.results[index] = AwsError(
-                "not begun: a task in the same account and region was given up", code="TargetTimeout"
+                "not started: a task in the same account and region was given up", code="TargetTimeout"
             )
 
     def _key(self, index: int) -> str:

@@ -271,7 +271,7 @@ class _Run:
             for other in [one for one in self._waiting if self._tasks[one].place == place]:
                 self._waiting.remove(other)
                 self.results[other] = AwsError(
-                    "not begun: a task in the same account and region was given up", code="TargetTimeout"
+                    "not started: a task in the same account and region was given up", code="TargetTimeout"
                 )
         if late and not worker.retired:
             worker.retired = True

@@ -74,7 +74,7 @@ def check(
         refusals.append(
             f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')}; check the path of the specs, or pass --allow-empty"
         )
-    refusals += _over(
+    refusals += _over_limit(
         plan,
         _is_delete,
         "deleted",
@@ -83,7 +83,7 @@ def check(
         guardrails.max_delete_percent,
         options.allow_deletes,
     )
-    refusals += _over(
+    refusals += _over_limit(
         plan,
         _is_update,
         "updated",
@@ -163,7 +163,7 @@ def quota_refusals(uses: Iterable[QuotaUse]) -> tuple[str, ...]:
     return tuple(_quota_refusal(use) for use in uses if use.peak > use.limit)
 
 
-def _over(
+def _over_limit(
     plan: TargetPlan,
     counts: Callable[[Action], bool],
     done: str,
@@ -172,6 +172,7 @@ def _over(
     percent: int | None,
     allowed: int | None,
 ) -> list[str]:
+    """Return a refusal for each kind of which more would be ``done`` than the limits and ``allowed`` permit."""
     found = Counter(action.address.kind for action in plan.actions if action.blocked is None and counts(action))
     over = {
         kind: found[kind]

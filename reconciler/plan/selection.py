@@ -96,7 +96,7 @@ def unmatched_globs(
 ) -> tuple[str, ...]:
     """Return an error line for each glob that matches no known address, with suggestions; ``none`` is the subject of the line."""
     addresses = sorted(map(str, known))
-    return (*_lines("only", only, addresses, none), *_lines("exclude", exclude, addresses, none))
+    return (*_unmatched("only", only, addresses, none), *_lines("exclude", exclude, addresses, none))
 
 
 def _matching_nothing(word: str, globs: Iterable[str], known: Iterable[Address]) -> Iterator[str]:
@@ -123,7 +123,8 @@ def _needs(actions: Sequence[Action], chosen: Collection[int]) -> dict[int, Addr
     return needed
 
 
-def _lines(word: str, globs: Iterable[str], addresses: list[str], none: str) -> Iterator[str]:
+def _unmatched(word: str, globs: Iterable[str], addresses: list[str], none: str) -> Iterator[str]:
+    """Yield a line for each glob of the option ``word`` that matches nothing; ``none`` names what there is none of."""
     kinds = [kind.value for kind in KindName]
     for glob in globs:
         kind, _, rest = glob.partition("/")

@@ -6,7 +6,6 @@ both places. ``moved`` and ``forget`` speak of addresses that the spec no longer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,17 +14,7 @@ from reconciler.model.address import Address, KindName, is_valid_id
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, parent_of
 from reconciler.spec.model_errors import faults_of, id_fault
 from reconciler.spec.models import MODELS
-from reconciler.spec.problems import (
-    ID_PATTERN,
-    Fault,
-    KeyPath,
-    Problems,
-    format_path,
-    nearest,
-    quote,
-    suggestion,
-    type_name,
-)
+from reconciler.spec.problems import Fault, KeyPath, Problems, format_path, nearest, quote, suggestion, type_name
 from reconciler.spec.templates import LOOPS, Expanded, expand, fill_fields
 from reconciler.spec.yaml import Mark, Source
 
@@ -186,8 +175,6 @@ OVERRIDE = "override"
 ANCHORS = "x-"
 """How a key at the top of a file begins that only holds YAML anchors."""
 
-_is_id = re.compile(ID_PATTERN.rstrip("$")).fullmatch
-
 
 @dataclass(slots=True)
 class Entry:
@@ -297,7 +284,7 @@ def _section(
         mark = source.mark_of(positions[identifier])
         expanded: Iterable[Expanded] | Fault = (Expanded(identifier, written),)
         if isinstance(written, dict) and not LOOPS.isdisjoint(written):
-            if not _is_id(identifier):  # reported once, not for each member
+            if not is_valid_id(identifier):  # reported once, not for each member
                 _add_id_problem(identifier, source, mark, problems)
                 continue
             expanded = expand(identifier, written)
@@ -336,7 +323,7 @@ def _add_id_problem(identifier: str, source: Source, mark: Mark, problems: Probl
 
 def _add(entry: Entry, entries: dict[Address, Entry], overrides: dict[Address, Entry], problems: Problems) -> None:
     """Validate an entry and add it to ``entries``, or to ``overrides`` if it says so."""
-    if not _is_id(entry.address.id):
+    if not is_valid_id(entry.address.id):
         _add_id_problem(entry.address.id, entry.source, entry.mark, problems)
     if isinstance(entry.body, dict) and entry.body.get(OVERRIDE) is True:
         entry.body = {name: value for name, value in entry.body.items() if name != OVERRIDE}
