@@ -96,7 +96,7 @@ def unmatched_globs(
 ) -> tuple[str, ...]:
     """Return an error line for each glob that matches no known address, with suggestions; ``none`` is the subject of the line."""
     addresses = sorted(map(str, known))
-    return (*_unmatched("only", only, addresses, none), *_lines("exclude", exclude, addresses, none))
+    return (*_unmatched("only", only, addresses, none), *_unmatched("exclude", exclude, addresses, none))
 
 
 def _matching_nothing(word: str, globs: Iterable[str], known: Iterable[Address]) -> Iterator[str]:
