@@ -73,12 +73,14 @@ class LogSettings:
 class _Worker:
     """A worker process. ``running`` has the deadline of each task that it works on; a ``retired`` one gets no more.
 
+    ``stopped`` are the tasks that it was asked to end early.
     ``stopping`` has, of tasks that were given up and asked to stop, when it is killed if they have not ended.
     """
 
     process: subprocess.Popen[bytes]
     connection: Connection
     running: dict[int, float] = field(default_factory=dict)
+    stopped: set[int] = field(default_factory=set)
     stopping: dict[int, float] = field(default_factory=dict)
     retired: bool = False
 
@@ -149,7 +151,6 @@ class _Run:
         self._timeout = settings.timeout
         self._grace = settings.grace
         self._stops = {index: stops[task.target.name] for index, task in enumerate(tasks) if task.target.name in stops}
-        self._stoppable = frozenset(self._stops)
         self._logs = settings.logs
         self._waiting = deque(range(len(tasks)))
         self._busy: set[tuple[str, ...]] = set()
@@ -209,15 +210,13 @@ class _Run:
                 worker.connection.close()
 
     def _pass_stops_on(self) -> None:
-        for index, stop in list(self._stops.items()):
-            if index in self.results:
-                del self._stops[index]
-            elif stop.is_set():
-                for worker in self._workers:
-                    if index in worker.running:
-                        del self._stops[index]
-                        with contextlib.suppress(OSError):
-                            worker.connection.send(("stop", index))
+        """Ask the workers to end early the tasks that are to stop, also one that begins again because its worker died."""
+        for worker in self._workers:
+            for index in worker.running.keys() - worker.stopped:
+                if index in self._stops and self._stops[index].is_set():
+                    worker.stopped.add(index)
+                    with contextlib.suppress(OSError):
+                        worker.connection.send(("stop", index))
 
     def _answered(self, worker: _Worker, index: int, result: object) -> None:
         """Handle what a worker sent: that a task begins, or its result."""
@@ -258,7 +257,7 @@ class _Run:
         late = [index for index, end in worker.running.items() if end <= now]
         for index in late:
             del worker.running[index]
-            if index in self._stoppable:
+            if index in self._stops:
                 worker.stopping[index] = now + self._grace
                 with contextlib.suppress(OSError):
                     worker.connection.send(("stop", index))

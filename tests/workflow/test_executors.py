@@ -441,6 +441,27 @@ def test_work_that_is_given_up_is_asked_to_stop_and_killed_if_it_does_not(
     gone(int((tmp_path / "pid").read_text()))
 
 
+@dataclass(frozen=True)
+class DiesWhenStopped:
+    """Work whose first worker dies when it is asked to stop."""
+
+    folder: Path
+
+    def __call__(self, _task: Task, control: Control) -> str:
+        assert control.stop.wait(60)
+        if not (self.folder / "died").exists():
+            (self.folder / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "stopped"
+
+
+def test_work_whose_worker_dies_while_it_stops_is_stopped_at_the_next_worker_too(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert Processes(1).run(DiesWhenStopped(tmp_path), tasks("a"), stops={"a": stop}) == ["stopped"]
+    assert (tmp_path / "died").exists()
+
+
 def test_one_account_and_region_is_worked_on_by_one_task_at_a_time(tmp_path: Path) -> None:
     twice = [*tasks("a"), *tasks("b")]
     assert twice[0].place == twice[1].place
