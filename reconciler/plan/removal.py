@@ -71,12 +71,12 @@ def removals(inputs: PlanInputs, decisions: Sequence[Decision]) -> Removals:
                 deletes += [decision] if decision else []
                 notes += [note] if note else []
     deleted = {decision.live.arn for decision in deletes if decision.live and decision.blocked is None}
-    doubled = {
+    duplicated = {
         address
         for address, choice in inputs.choices.items()
         if any(other.arn not in deleted for other, _ in choice.others)
     }
-    for address, key in _keys_without_spec(inputs, doubled):
+    for address, key in _keys_without_spec(inputs, duplicated):
         if key.arn not in let_go:
             _removed_from_spec(inputs, address, (key,), deletes, orphans, renamed)
     in_use = _in_use(inputs, (*decisions, *deletes), let_go)
@@ -359,15 +359,15 @@ def _delete(inputs: PlanInputs, address: Address, live: LiveResource, reason: Re
     return Decision(address, Verb.DELETE, reason, explanation, live=live, wanted=live.properties, blocked=blocked)
 
 
-def _keys_without_spec(inputs: PlanInputs, doubled: Container[Address]) -> list[tuple[Address, LiveResource]]:
+def _keys_without_spec(inputs: PlanInputs, duplicated: Container[Address]) -> list[tuple[Address, LiveResource]]:
     """Return our stream keys whose channel stays in the spec without a stream key. A key whose channel is deleted needs no call of its own.
 
-    ``doubled`` are the addresses of which several resources stay: their keys stay too, because a key decides which of
+    ``duplicated`` are the addresses of which several resources stay: their keys stay too, because a key decides which of
     two channels is kept, and without it the next plan could keep the other one.
     """
     found = []
     for address, channel in inputs.kept.items():
-        if channel.arn not in inputs.owned.keys or address in doubled:
+        if channel.arn not in inputs.owned.keys or address in duplicated:
             continue
         key_address = child_of(address)
         if key_address is None or address not in inputs.desired.resources:

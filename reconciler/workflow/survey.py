@@ -113,11 +113,11 @@ def survey_targets(  # noqa: PLR0913 - a caller names each
         def read(target: Target) -> Survey | AdoptionError:
             connection = stack.enter_context(open_target(target))
             given = adopt.get(target.name, {})
-            told = None if progress is None else partial(progress, target.name)
+            report = None if progress is None else partial(progress, target.name)
             spec = desired[target.name]
             try:
                 return survey_one(
-                    project, target, spec, connection, options, given, told, rotate, every_kind=every_kind
+                    project, target, spec, connection, options, given, report, rotate, every_kind=every_kind
                 )
             except AdoptionError as error:
                 return error
