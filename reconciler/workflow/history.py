@@ -12,6 +12,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
@@ -113,13 +114,12 @@ def find_unknown_commit(plan: TargetPlan, live: LiveState, stack: str) -> LiveRe
     """
     if live.unreadable:
         return None
-    first, known = None, False
-    for _, resource in _carriers(plan, live, stack):
-        if resource.commit and not is_commit(resource.commit):
-            return resource
-        known = known or bool(resource.commit)
-        first = first or resource
-    return None if known else first
+    # Nearly no resource has a commit, and a plan of 5,000 looks here.
+    tagged = {kind: tuple(one for one in resources if one.commit) for kind, resources in live.resources.items()}
+    commits = [one for _, one in _carriers(plan, replace(live, resources=tagged), stack)]
+    if commits:
+        return next((one for one in commits if not is_commit(one.commit)), None)
+    return next((one for _, one in _carriers(plan, live, stack)), None)
 
 
 def _carriers(plan: TargetPlan, live: LiveState, stack: str) -> Iterator[tuple[Address, LiveResource]]:
