@@ -96,18 +96,21 @@ class DesiredState:
         if not self.resources:
             return frozenset()
         named = {address.kind for address in (*self.resources, *self.forget)}
-        return frozenset(named | {referred for kind in named for referred in self._referred_by_arn(kind)})
+        for kind in tuple(named):
+            for reference in REFERENCES.get(kind, ()):
+                # A kind that is named already is not looked for among all resources.
+                if reference.references and reference.references not in named and self._names_arn(kind, reference):
+                    named.add(reference.references)
+        return frozenset(named)
 
-    def _referred_by_arn(self, kind: KindName) -> Iterator[KindName]:
-        for definition in REFERENCES.get(kind, ()):
-            if definition.references and any(
-                isinstance(reference, str)
-                for address, resource in self.resources.items()
-                if address.kind is kind
-                and not isinstance(value := resource.properties.get(definition.name), Ref | None)
-                for reference in definition.referred(value)
-            ):
-                yield definition.references
+    def _names_arn(self, kind: KindName, reference: Field) -> bool:
+        """Whether a resource refers in this field to an ARN, of something outside the spec."""
+        return any(
+            isinstance(referred, str)
+            for address, resource in self.resources.items()
+            if address.kind is kind and not isinstance(value := resource.properties.get(reference.name), Ref | None)
+            for referred in reference.referred(value)
+        )
 
 
 class StackMember(NamedTuple):
