@@ -21,7 +21,7 @@ from reconciler.aws.session import SESSION_NAME
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK
 from reconciler.model.kinds import KINDS, SERVICES
-from reconciler.model.observed import Event, Trail
+from reconciler.model.resource import CloudTrailEvent, Trail
 
 SERVICE = "cloudtrail"
 LOOKUP = "LookupEvents"
@@ -51,7 +51,7 @@ _CLIENTS = (
 
 def read_trail(calls: ReadCalls, operations: Iterable[str], since: datetime, until: datetime) -> Trail:
     """Return the events of each operation, newest first."""
-    events: list[Event] = []
+    events: list[CloudTrailEvent] = []
     cut: list[str] = []
     try:
         for operation in operations:
@@ -63,8 +63,8 @@ def read_trail(calls: ReadCalls, operations: Iterable[str], since: datetime, unt
     return Trail(_sorted(events), tuple(cut))
 
 
-def _look_up(calls: ReadCalls, operation: str, since: datetime, until: datetime) -> tuple[list[Event], bool]:
-    found: list[Event] = []
+def _look_up(calls: ReadCalls, operation: str, since: datetime, until: datetime) -> tuple[list[CloudTrailEvent], bool]:
+    found: list[CloudTrailEvent] = []
     token = ""
     for _ in range(PAGES):
         answer = calls.call(
@@ -85,11 +85,11 @@ def _look_up(calls: ReadCalls, operation: str, since: datetime, until: datetime)
     return found, True
 
 
-def _sorted(events: list[Event]) -> tuple[Event, ...]:
+def _sorted(events: list[CloudTrailEvent]) -> tuple[CloudTrailEvent, ...]:
     return tuple(sorted({event.id: event for event in events}.values(), key=lambda event: event.at, reverse=True))
 
 
-def _event(row: Mapping[str, Any]) -> Event | None:
+def _event(row: Mapping[str, Any]) -> CloudTrailEvent | None:
     """Return an event, or ``None`` for another service's, a failed or an invalid one."""
     try:
         detail = json.loads(row.get("CloudTrailEvent") or "")
@@ -101,7 +101,7 @@ def _event(row: Mapping[str, Any]) -> Event | None:
     who = _mapping(detail.get("userIdentity"))
     tags = _mapping(given.get("tags"))
     named = tags.get(STACK), tags.get(ID)
-    return Event(
+    return CloudTrailEvent(
         id=str(detail.get("eventID") or row.get("EventId") or ""),
         operation=str(detail.get("eventName") or ""),
         at=_instant(detail.get("eventTime")),

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.errors import AwsError, UsageError
+from reconciler.model.kinds import AppliedQuotas
 from reconciler.model.kinds.ivs import IVS
-from reconciler.model.quotas import AppliedQuotas
 from reconciler.model.resource import StackHold
 from reconciler.model.target import HOME_REGIONS, Sink, Target
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reconciler.aws.client import IvsGateway, OnRequest
     from reconciler.aws.limiter import Pacers
     from reconciler.aws.parameters import Parameters
-    from reconciler.model.observed import Trail
+    from reconciler.model.resource import Trail
 
 
 _STACK_RESOURCES = "DescribeStackResources"
@@ -37,7 +37,7 @@ _LEFT = ("DELETE_COMPLETE", "DELETE_SKIPPED")
 
 
 def _no_trail(operations: Sequence[str], since: datetime) -> Trail:
-    from reconciler.model.observed import Trail
+    from reconciler.model.resource import Trail
 
     del operations, since
     return Trail()

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from reconciler.errors import AwsError
-from reconciler.model.kinds import OPERATIONS, Repeat
+from reconciler.model.kinds import OPERATIONS, RATES, Repeat, pace_of
 from reconciler.model.kinds.ivs import IVS
-from reconciler.model.quotas import RATES, pace_of
 
 _SLOW_DOWN = 0.97
 """Factor of the smallest step down."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from reconciler.errors import AwsError
-from reconciler.model.target import LockHolder, S3Lock, Target, from_json, to_json
+from reconciler.model.target import LockHolder, S3Lock, Target, holder_from_json, holder_to_json
 
 _PAUSE_SECONDS = 1.0
 _MISSING = frozenset({"NoSuchKey", "404"})
@@ -180,7 +180,7 @@ class S3LockBackend:
         if data is None:
             return None, ""
         try:
-            return from_json(json.loads(data)), token
+            return holder_from_json(json.loads(data)), token
         except (ValueError, RecursionError):
             raise AwsError(
                 f"{self.where} is not a lock; choose another key, or release it with unlock --force",
@@ -189,7 +189,7 @@ class S3LockBackend:
 
     def write(self, holder: LockHolder, token: str) -> str | None:
         """Write if nothing has changed since the token; return the new token, or ``None`` if something has. Raises ``AwsError``."""
-        return self._object.write(json.dumps(to_json(holder), indent=1).encode() + b"\n", token)
+        return self._object.write(json.dumps(holder_to_json(holder), indent=1).encode() + b"\n", token)
 
     def force(self, holder: LockHolder) -> None:
         """Overwrite the lock in any state. Raises ``AwsError``."""

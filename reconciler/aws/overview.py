@@ -16,11 +16,9 @@ from reconciler.aws.denials import DENIED_CODES, describe, join_errors, why_unre
 from reconciler.aws.reader import Item, list_kind, read_streams
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, LISTED, Kind
+from reconciler.model.kinds import KINDS, LISTED, QUOTAS, AppliedQuotas, Kind
 from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS
-from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
-from reconciler.model.quotas import QUOTAS, AppliedQuotas
-from reconciler.model.resource import Stream, UnmanagedResource
+from reconciler.model.resource import Broadcast, KindCount, Overview, QuotaCount, Stream, UnmanagedResource
 
 _WORKERS = 4
 

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from reconciler.errors import AwsError
     from reconciler.executors.executor import Executor, Task
     from reconciler.executors.fleet import ApplyElsewhere
-    from reconciler.model.shards import Shards
-    from reconciler.model.target import Project, Target
+    from reconciler.model.target import Project, Shards, Target
     from reconciler.plan.plan import Plan
     from reconciler.workflow.survey import Survey
 

@@ -21,7 +21,7 @@ from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, 
 from reconciler.executors.fleet import ApplyElsewhere
 from reconciler.git.committed import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
-from reconciler.model.observed import TargetOutputs
+from reconciler.model.resource import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import lines
 from reconciler.plan.plan import ApplyResult, FailedTarget, Plan, PlanOptions

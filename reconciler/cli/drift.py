@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from reconciler.cli.options import Context
     from reconciler.drift.report import DriftReport
     from reconciler.errors import AwsError
-    from reconciler.model.shards import Shards
-    from reconciler.model.target import Project, Target
+    from reconciler.model.target import Project, Shards, Target
     from reconciler.workflow.metrics_file import RunMetrics
 
 _MOST_NAMED = 20

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
-    from reconciler.model.shards import Shards
-    from reconciler.model.target import Project, Target
+    from reconciler.model.target import Project, Shards, Target
     from reconciler.plan.plan import PlanOptions
     from reconciler.report.text import Paint
 
@@ -303,11 +302,11 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
 
 
 def _note_unknown_accounts(project: Project, shard: Shards) -> None:
-    from reconciler.model.shards import of_unknown_account
+    from reconciler.model.target import targets_of_unknown_account
     from reconciler.report.words import join_words
     from reconciler.terminal import sanitize, write_fitted
 
-    names = of_unknown_account(tuple(project.targets.values()), shard.total)
+    names = targets_of_unknown_account(tuple(project.targets.values()), shard.total)
     if not names:
         return
     some = names if len(names) <= _MOST_HINTS else (*names[: _MOST_HINTS - 1], f"{len(names) - _MOST_HINTS + 1:,} more")
@@ -501,7 +500,7 @@ def add_shard(parser: argparse._ActionsContainer) -> None:  # argparse has no pu
 
 
 def _shard(text: str) -> Shards:
-    from reconciler.model.shards import parse_shard
+    from reconciler.model.target import parse_shard
 
     try:
         return parse_shard(text, os.environ)

@@ -222,7 +222,7 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
 
 def show_duration(plan: Plan, project: Project) -> None:
     """Print how long each target's apply takes at the published rates, from ten seconds on."""
-    from reconciler.model.quotas import pace_of
+    from reconciler.model.kinds import pace_of
     from reconciler.plan.steps import calls_of, expected
     from reconciler.report.words import expected_words
     from reconciler.terminal import write_fitted

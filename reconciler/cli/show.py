@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.errors import AwsError
-    from reconciler.model.observed import Overview, TargetOutputs
+    from reconciler.model.resource import Overview, TargetOutputs
     from reconciler.model.target import Target
     from reconciler.report.text import Paint
 

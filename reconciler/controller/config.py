@@ -21,8 +21,7 @@ from reconciler.controller.state import Mode
 from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import UsageError
 from reconciler.git.git import scheme_of
-from reconciler.model.shards import Shards, parse_shard
-from reconciler.model.target import LIMITS, seconds_of
+from reconciler.model.target import LIMITS, Shards, parse_shard, seconds_of
 from reconciler.spec.problems import KeyPath, Problems, format_path, quote, suggestion
 from reconciler.spec.yaml import load
 from reconciler.workflow.survey import default_at_once

@@ -43,7 +43,7 @@ from reconciler.controller.store import Flags, Store, StoreError
 from reconciler.errors import AwsError
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, ProjectRules, Source
-from reconciler.model.shards import Shards, of_unknown_account
+from reconciler.model.target import Shards, targets_of_unknown_account
 from reconciler.workflow.notifications import Delivery
 
 FIRST_RETRY_SECONDS = 30.0
@@ -409,7 +409,7 @@ class Controller:
         configured = {*selected, *self._settings.schedule.modes, *self._settings.schedule.intervals}
         if unknown := sorted(configured - revision.project.targets.keys()):
             _LOG.warning("settings for unknown targets", targets=unknown)
-        if shard and (unstated := of_unknown_account(tuple(revision.project.targets.values()), shard.total)):
+        if shard and (unstated := targets_of_unknown_account(tuple(revision.project.targets.values()), shard.total)):
             # Two of them in one account could be in different shards, and no controller would notice.
             _LOG.warning("targets without accountId in shards", targets=unstated)
         self._revision = revision

@@ -39,8 +39,7 @@ from reconciler.errors import AwsError, PlanRefused, ReconcilerError
 from reconciler.git.source import CheckedRevision
 from reconciler.model.address import ID, STACK, Address
 from reconciler.model.kinds import KINDS
-from reconciler.model.shards import Shards
-from reconciler.model.target import Project, Target
+from reconciler.model.target import Project, Shards, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import check, check_shard
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan

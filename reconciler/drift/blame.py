@@ -14,7 +14,7 @@ from reconciler.drift import DriftStatus
 from reconciler.drift.report import AttributedCall, Blame, DriftReport, Finding
 from reconciler.model.address import COMMIT, ID, STACK, Address
 from reconciler.model.kinds import KINDS, TAG, UNTAG, kind_of, parent_of
-from reconciler.model.observed import Event, Trail
+from reconciler.model.resource import CloudTrailEvent, Trail
 
 _TAGGING = (TAG, UNTAG)
 _COMMIT_TAG = frozenset({f"tags/{COMMIT}"})
@@ -70,7 +70,7 @@ class _Attribution:
     def __init__(self, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> None:
         self._trail = trail
         self._days = days
-        self._about: dict[str, list[Event]] = {}
+        self._about: dict[str, list[CloudTrailEvent]] = {}
         self._arns: dict[Address, set[str]] = {address: {arn} for address, arn in former.items()}
         for event in trail.events:
             for arn in event.arns | event.made:
@@ -107,7 +107,7 @@ class _Attribution:
         # Deleting a channel deletes its key.
         return self._arns.get(address, set()) | self._arns.get(parent_of(address), set())
 
-    def _ends(self, event: Event, address: Address) -> bool:
+    def _ends(self, event: CloudTrailEvent, address: Address) -> bool:
         """Return whether a call makes a resource disappear: it deletes it, or removes the tags that identify it."""
         if event.operation in (KINDS[address.kind].delete, KINDS[parent_of(address).kind].delete):
             return True
@@ -143,12 +143,12 @@ class _Attribution:
         return "; ".join(parts)
 
 
-def _changes(finding: Finding, events: Sequence[Event]) -> tuple[list[Event], bool]:
+def _changes(finding: Finding, events: Sequence[CloudTrailEvent]) -> tuple[list[CloudTrailEvent], bool]:
     """Return the last call on each field that differs, newest first, and whether there are calls of our own."""
     update = KINDS[finding.address.kind].update
     paths = [change.path for change in finding.changes] or [""]
     own = any(event.ours for event in events)
-    found: dict[str, Event] = {}
+    found: dict[str, CloudTrailEvent] = {}
     for path in paths:
         tag = path.startswith("/tags/")
         relevant = (
@@ -168,7 +168,7 @@ def _changes(finding: Finding, events: Sequence[Event]) -> tuple[list[Event], bo
     return sorted(found.values(), key=lambda event: event.at, reverse=True), own
 
 
-def _last(events: Iterable[Event]) -> tuple[list[Event], bool]:
+def _last(events: Iterable[CloudTrailEvent]) -> tuple[list[CloudTrailEvent], bool]:
     """Return the newest call unless it is our own, and whether it is."""
     newest = max(events, key=lambda event: event.at, default=None)
     if newest is None:
@@ -176,5 +176,5 @@ def _last(events: Iterable[Event]) -> tuple[list[Event], bool]:
     return ([], True) if newest.ours else ([newest], False)
 
 
-def _call(event: Event) -> AttributedCall:
+def _call(event: CloudTrailEvent) -> AttributedCall:
     return AttributedCall(event.who, event.at, event.source, event.operation, event.id)

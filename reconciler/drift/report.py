@@ -23,7 +23,7 @@ from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, 
 from reconciler.model.address import ID, SPEC, STACK, Address
 from reconciler.model.kinds import FIELDS
 from reconciler.model.resource import DesiredState, LiveState, UnmanagedResource
-from reconciler.model.shards import Shards
+from reconciler.model.target import Shards
 from reconciler.model.values import Value, thaw
 from reconciler.plan.codec import ADDRESS, ARN, PATH, SHARDS, UNMANAGED, freeze_value
 from reconciler.plan.plan import TargetPlan

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reconciler.apply import Event
     from reconciler.drift.classify import AppliedCommit
     from reconciler.drift.report import DriftReport, Ignore
-    from reconciler.model.observed import TargetOutputs
+    from reconciler.model.resource import TargetOutputs
     from reconciler.workflow.drift import FindApplied
     from reconciler.workflow.metrics_file import TargetCalls
     from reconciler.workflow.outputs import Published

@@ -1,5 +1,7 @@
 """Resources of the desired state and of the live state, and the canonical form of their properties, for both sides of every comparison.
 
+Also what is read of live resources to be shown: streams, counts, outputs, and the calls that CloudTrail recorded.
+
 The canonical form leaves out fields with the service's default and fields without effect, and sorts lists without order.
 So a default that is written, left out or filled in by the service makes no difference, and equal resources are equal dicts.
 In desired state a reference is a ``Ref`` until planning resolves it. Mappings are read-only by convention.
@@ -238,6 +240,91 @@ class StackHold(NamedTuple):
 
     stack: str = ""
     unknown: str = ""
+
+
+class KindCount(NamedTuple):
+    """The number of resources of a kind: of this stack and others. ``unreadable`` says why they could not be counted."""
+
+    kind: KindName
+    managed: int = 0
+    others: int = 0
+    unreadable: str = ""
+
+
+class Broadcast(NamedTuple):
+    """A live channel. ``address`` is ``None`` for a channel of another owner; ``name`` is its name in AWS."""
+
+    stream: Stream
+    address: Address | None = None
+    name: str = ""
+
+
+class QuotaCount(NamedTuple):
+    """The use of a quota. ``applied`` says that ``limit`` is from Service Quotas instead of the documented default."""
+
+    name: str
+    used: int
+    limit: int
+    adjustable: bool = False
+    code: str = ""
+    applied: bool = False
+
+    @property
+    def percent(self) -> float:
+        """Return the used share, in per cent."""
+        return 100.0 * self.used / self.limit if self.limit else 100.0
+
+
+class Overview(NamedTuple):
+    """One account and region. ``live_channels`` is sorted by viewers, most first; ``None`` if unreadable."""
+
+    name: str
+    account_id: str
+    region: str
+    kinds: tuple[KindCount, ...]
+    live_channels: tuple[Broadcast, ...] | None
+    quotas: tuple[QuotaCount, ...]
+    notes: tuple[str, ...] = ()
+    unmanaged: tuple[UnmanagedResource, ...] = ()
+
+
+class TargetOutputs(NamedTuple):
+    """The outputs of one target's resources, by address and name. ``missing`` are addresses of the spec without a live resource."""
+
+    name: str
+    account_id: str
+    region: str
+    resources: Mapping[Address, Mapping[str, str]]
+    missing: tuple[Address, ...]
+
+
+class CloudTrailEvent(NamedTuple):
+    """A successful call, as CloudTrail recorded it, without parameter values, which may be secret.
+
+    ``at`` is a time in ISO 8601, ``who`` the principal, ``source`` the client; ``ours`` says that ivs-reconciler made the call.
+    ``arns`` are the resources in its parameters, ``made`` those it created.
+    ``fields`` are the names of its parameters, tags as ``tags/<key>``; ``None`` if CloudTrail has none.
+    ``owner`` is the stack and id in its tags, if any.
+    """
+
+    id: str
+    operation: str
+    at: str
+    who: str
+    source: str
+    ours: bool
+    arns: frozenset[str] = frozenset()
+    made: frozenset[str] = frozenset()
+    fields: frozenset[str] | None = None
+    owner: tuple[str, str] | None = None
+
+
+class Trail(NamedTuple):
+    """The events found, newest first. ``truncated`` names operations with more events; ``error`` says why the read is incomplete."""
+
+    events: tuple[CloudTrailEvent, ...] = ()
+    truncated: tuple[str, ...] = ()
+    error: str = ""
 
 
 def digest_of(value: Mapping[str, Value]) -> str:

@@ -34,10 +34,8 @@ from reconciler.json_format import (
     list_of,
 )
 from reconciler.model.address import Address, KindName
-from reconciler.model.quotas import QuotaUse
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.shards import Shards
-from reconciler.model.target import Guardrails, OnLive, Sink, SinkValue, Store
+from reconciler.model.target import Guardrails, OnLive, Shards, Sink, SinkValue, Store
 from reconciler.model.values import REF, Value, freeze, thaw
 from reconciler.plan.plan import (
     Action,
@@ -52,6 +50,7 @@ from reconciler.plan.plan import (
     Orphan,
     Plan,
     PlanOptions,
+    QuotaUse,
     Reason,
     ReplaceOrder,
     SettingChange,

@@ -18,8 +18,16 @@ from types import MappingProxyType
 
 from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
 from reconciler.model.address import ID, PROTECT, STACK, Address, KindName
-from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, REFERENCES, parent_of, references_in
-from reconciler.model.quotas import DEFAULTS, AppliedQuotas
+from reconciler.model.kinds import (
+    CHILD_KINDS,
+    DEFAULT_QUOTAS,
+    FIELDS,
+    KINDS,
+    REFERENCES,
+    AppliedQuotas,
+    parent_of,
+    references_in,
+)
 from reconciler.model.resource import (
     DesiredResource,
     DesiredState,
@@ -69,7 +77,7 @@ def build_plan(
     target_name: str,
     adopt: Mapping[Address, str] = _NO_ARNS,
     recorded: Mapping[Address, str] = _NO_ARNS,
-    limits: Mapping[KindName, int] = DEFAULTS,
+    limits: Mapping[KindName, int] = DEFAULT_QUOTAS,
     rotate: Rotate = NOTHING,
     now: datetime = BEGINNING,
 ) -> TargetPlan:
@@ -152,7 +160,7 @@ def managed_resources(desired: DesiredState, live: LiveState) -> dict[Address, L
     options = PlanOptions()
     owned = classify(desired, live, options, _NO_ARNS)
     kept, choices = choose_resources(desired, owned, live.last_streams)
-    inputs = PlanInputs(desired, live, options, owned, kept, choices, DEFAULTS, NOTHING, BEGINNING)
+    inputs = PlanInputs(desired, live, options, owned, kept, choices, DEFAULT_QUOTAS, NOTHING, BEGINNING)
     found = {address: resource for address, resource in kept.items() if not has_failed(resource)}
     for address, resource in desired.resources.items():
         if address.kind in CHILD_KINDS and (channel := found.get(parent_of(address))):

@@ -17,8 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from reconciler.diff import FieldChange, escape, unescape
 from reconciler.model.address import DELIVERED, ID, PREFIX, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
-from reconciler.model.kinds import USERS, parent_of
-from reconciler.model.quotas import DEFAULTS
+from reconciler.model.kinds import DEFAULT_QUOTAS, USERS, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value
@@ -60,7 +59,7 @@ class PlanInputs:
     owned: Ownership
     kept: Mapping[Address, LiveResource]
     choices: Mapping[Address, Choice]
-    limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULTS)
+    limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULT_QUOTAS)
     rotate: Rotate = NOTHING
     now: datetime = BEGINNING
 

@@ -17,13 +17,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS, LISTED
-from reconciler.model.quotas import QUOTAS, AppliedQuotas, QuotaUse
+from reconciler.model.kinds import KINDS, LISTED, QUOTAS, AppliedQuotas
 from reconciler.model.resource import LiveState, StackHold, StackMember
-from reconciler.model.shards import Shards, of_unknown_account
-from reconciler.model.target import Guardrails, Project
+from reconciler.model.target import Guardrails, Project, Shards, targets_of_unknown_account
 from reconciler.plan.order import Verdict, blocked_verdicts
-from reconciler.plan.plan import Action, Blocked, PlanOptions, Reason, Step, TargetPlan, Verb
+from reconciler.plan.plan import Action, Blocked, PlanOptions, QuotaUse, Reason, Step, TargetPlan, Verb
 
 _FEW = 2
 """Below this number of recorded resources of a kind, a missing one is plausible, and the plan is short enough to be read."""
@@ -43,7 +41,7 @@ def check_shard(plan: TargetPlan, project: Project, shards: Shards) -> tuple[str
     ):
         return ()
     # Only now, because it hashes every target of the project.
-    unknown = of_unknown_account(tuple(project.targets.values()), shards.total)
+    unknown = targets_of_unknown_account(tuple(project.targets.values()), shards.total)
     if plan.region not in {project.targets[name].region for name in unknown}:
         return ()
     message = (

@@ -9,10 +9,8 @@ from enum import StrEnum
 
 from reconciler.diff import FieldChange  # re-exported: a plan is read through this module
 from reconciler.model.address import Address, KindName
-from reconciler.model.quotas import QuotaUse
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.shards import Shards
-from reconciler.model.target import Guardrails, Sink
+from reconciler.model.target import Guardrails, Shards, Sink
 from reconciler.model.values import Value
 
 
@@ -282,6 +280,26 @@ class PlanOptions:
 
 def _larger(one: int | None, other: int | None) -> int | None:
     return max((number for number in (one, other) if number is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """How a plan uses the quota of one kind.
+
+    ``now`` counts all resources, ``others`` those that this stack does not own.
+    ``peak`` is the highest count at any moment of the apply, ``after`` the count at its end.
+    ``applied`` says that ``limit`` is from Service Quotas instead of the documented default.
+    """
+
+    kind: KindName
+    now: int
+    others: int
+    peak: int
+    after: int
+    limit: int
+    adjustable: bool = False
+    code: str = ""
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from reconciler import json_format as form
 from reconciler.errors import UsageError
 from reconciler.json_format import TEXT, Format, described, list_of, object_of
 from reconciler.model.kinds import KINDS
-from reconciler.model.observed import TargetOutputs
+from reconciler.model.resource import TargetOutputs
 from reconciler.report.text import Paint, plain
 from reconciler.terminal import sanitize
 

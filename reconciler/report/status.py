@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.model.kinds import KINDS
-from reconciler.model.observed import Broadcast, Overview, QuotaCount
+from reconciler.model.resource import Broadcast, Overview, QuotaCount
 from reconciler.report.text import Paint, plain, unmanaged_lines
 from reconciler.report.words import plural
 from reconciler.terminal import cells, sanitize

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reconciler.drift import DriftStatus
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.shards import Shards
+from reconciler.model.target import Shards
 from reconciler.plan.live_channels import STOP
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report.actions import (

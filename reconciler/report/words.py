@@ -17,7 +17,7 @@ from reconciler.diff import FieldChange
 from reconciler.drift import DriftStatus
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
-from reconciler.model.shards import Shards
+from reconciler.model.target import Shards
 from reconciler.plan.plan import (
     Action,
     ApplyResult,

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.errors import PlanRefused, Problem, UsageError
-from reconciler.model.shards import Shards
-from reconciler.model.target import FileLock, Project, S3Lock, Target
+from reconciler.model.target import FileLock, Project, S3Lock, Shards, Target
 from reconciler.spec.problems import format_path, quote, suggestion
 from reconciler.spec.project import load_project, prefix_of
 from reconciler.terminal import mask_urls

@@ -14,10 +14,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple, assert_never
 
 from reconciler.model.address import MAX_SPEC_TAGS, MAX_TAGS, PREFIX, Address, KindName
-from reconciler.model.kinds import FIELDS, KINDS, parent_of
+from reconciler.model.kinds import FIELDS, KINDS, QUOTAS, parent_of
 from reconciler.model.kinds import REFERENCES as REFERRING
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
-from reconciler.model.quotas import QUOTAS
 from reconciler.model.resource import DesiredResource
 from reconciler.spec.models import COUNTRIES, RENAMED
 from reconciler.spec.problems import Fault, KeyPath, Problems, quote, suggestion

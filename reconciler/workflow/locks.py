@@ -26,7 +26,7 @@ from reconciler import logs
 from reconciler.aws.objects import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError, os_reason
 from reconciler.files import locked, open_private
-from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, format_time, from_json, to_json
+from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, format_time, holder_from_json, holder_to_json
 
 LEASE_SECONDS = 120.0
 """How long a lock is valid without a renewal."""
@@ -265,7 +265,7 @@ class FileLockBackend:
         if not data:
             return None, ""
         try:
-            return from_json(json.loads(data)), self._token(data)
+            return holder_from_json(json.loads(data)), self._token(data)
         except (ValueError, RecursionError):
             raise UsageError(
                 f"{self.where} is not a lock; choose another file, or release it with unlock --force"
@@ -284,7 +284,7 @@ class FileLockBackend:
             self._write(handle, holder)
 
     def _write(self, handle: int, holder: LockHolder) -> str:
-        data = json.dumps(to_json(holder), indent=1).encode() + b"\n"
+        data = json.dumps(holder_to_json(holder), indent=1).encode() + b"\n"
         os.pwrite(handle, data, 0)
         os.ftruncate(handle, len(data))
         os.fsync(handle)

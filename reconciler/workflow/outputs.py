@@ -19,8 +19,7 @@ from reconciler.errors import AwsError, UsageError, os_reason
 from reconciler.files import replace_file
 from reconciler.model.address import DELIVERED, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, OUTPUT_NAMES, parent_of
-from reconciler.model.observed import TargetOutputs
-from reconciler.model.resource import LiveResource
+from reconciler.model.resource import LiveResource, TargetOutputs
 from reconciler.model.target import OutputPlace, Project, Publication, Store
 from reconciler.plan.decide import managed_resources
 from reconciler.plan.plan import Action, ApplyResult, Outcome, PlanOptions, Result
@@ -237,7 +236,7 @@ def _gone(project: Project, survey: Survey, outputs: TargetOutputs, publications
         return []
     addresses = {*survey.desired.resources, *(address for address, _ in survey.live.claims(project.stack))}
     every = {address: dict.fromkeys((*OUTPUT_NAMES, *KINDS[address.kind].outputs), "") for address in addresses}
-    known = set(_wanted(project, replace(outputs, resources=every)))
+    known = set(_wanted(project, outputs._replace(resources=every)))
     names = _names(project, outputs)
     folders = {fill(parameter_folder(one.name), names)[0] for one in publications}
     found = {name for folder in sorted(folders) for name in store.below(folder)}
@@ -271,8 +270,7 @@ def _selected(publication: Publication, outputs: TargetOutputs) -> TargetOutputs
         for address, values in outputs.resources.items()
         if is_selected(address)
     }
-    return replace(
-        outputs,
+    return outputs._replace(
         resources={address: values for address, values in resources.items() if values},
         missing=tuple(address for address in outputs.missing if is_selected(address)),
     )

@@ -19,7 +19,7 @@ from reconciler.files import read_report as read_text
 from reconciler.files import report_parts
 from reconciler.json_format import FormatError
 from reconciler.model.resource import digest_of
-from reconciler.model.shards import Shards
+from reconciler.model.target import Shards
 from reconciler.plan.codec import read_plan
 from reconciler.plan.plan import ApplyResult, Plan
 

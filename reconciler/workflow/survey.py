@@ -25,11 +25,9 @@ from reconciler.aws.denials import missing_permission
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys, read_streams
 from reconciler.errors import AdoptionError, AwsError, UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import CHILD_KINDS, LISTED, Service, child_of
-from reconciler.model.quotas import DEFAULTS, AppliedQuotas
+from reconciler.model.kinds import CHILD_KINDS, DEFAULT_QUOTAS, LISTED, AppliedQuotas, Service, child_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
-from reconciler.model.shards import Shards
-from reconciler.model.target import Project, Target
+from reconciler.model.target import Project, Shards, Target
 from reconciler.network import descriptors, is_out_of_descriptors, out_of_descriptors
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
@@ -390,7 +388,7 @@ def plan_target(
     applied = AppliedQuotas()
     if needs_applied_quotas(plan.actions):
         applied = connection.quotas()
-        if applied.limits != DEFAULTS:
+        if applied.limits != DEFAULT_QUOTAS:
             del plan  # two plans of 50,000 creates would need 130 MB more
             plan = build(limits=applied.limits)
     members = members_to_adopt(plan.actions, live)

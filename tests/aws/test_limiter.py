@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from reconciler.aws.limiter import Pacer, Pacers, backoff_seconds
-from reconciler.model.kinds import SERVICES
-from reconciler.model.quotas import RATES, SHARE, UNPUBLISHED
+from reconciler.model.kinds import RATE_SHARE, RATES, SERVICES, UNPUBLISHED_RATE
 from tests.aws.makers import Time
 
 
@@ -150,7 +149,7 @@ def test_calls_of_one_operation_are_spaced_evenly() -> None:
     pacer = Pacer(clock=time.clock, sleep=time.sleep)
     for _ in range(4):
         pacer.wait("GetRecordingConfiguration")
-    assert time.now == pytest.approx(3 / (3 * SHARE))
+    assert time.now == pytest.approx(3 / (3 * RATE_SHARE))
 
 
 def test_a_pause_saves_up_no_burst() -> None:
@@ -219,7 +218,9 @@ def test_nothing_is_won_back_while_nothing_is_sent() -> None:
 
 def test_an_operation_without_a_published_rate_is_taken_to_be_slow() -> None:
     time = Time()
-    assert Pacer(clock=time.clock, sleep=time.sleep).rate("SomethingNew") == pytest.approx(UNPUBLISHED * SHARE)
+    assert Pacer(clock=time.clock, sleep=time.sleep).rate("SomethingNew") == pytest.approx(
+        UNPUBLISHED_RATE * RATE_SHARE
+    )
 
 
 def test_threads_share_one_pace() -> None:

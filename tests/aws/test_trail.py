@@ -12,7 +12,7 @@ import pytest
 from reconciler.aws.client import IvsGateway
 from reconciler.aws.cloudtrail import LOOKUP, PACERS, PAGES, SERVICE, read_trail
 from reconciler.aws.limiter import Pacers
-from reconciler.model.observed import Trail
+from reconciler.model.resource import Trail
 from tests.workflow.hook import Hook, hook
 
 ARN = "arn:aws:ivs:us-west-2:123456789012:channel/abcDEF123456"

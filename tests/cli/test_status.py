@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
-from reconciler.model.resource import Stream
+from reconciler.model.resource import Broadcast, KindCount, Overview, QuotaCount, Stream
 from reconciler.report.status import render_status
 from reconciler.sandbox import Sandbox
 from tests.cli.support import Ran, arn_of, client, run, stack

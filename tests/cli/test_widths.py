@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.observed import Broadcast, KindCount, Overview, QuotaCount
-from reconciler.model.resource import Stream
+from reconciler.model.resource import Broadcast, KindCount, Overview, QuotaCount, Stream
 from reconciler.report.status import render_status
 from reconciler.sandbox import Sandbox
 from reconciler.terminal import cells, wrapped

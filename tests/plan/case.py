@@ -16,8 +16,7 @@ from typing import Any
 import yaml
 
 from reconciler.model.address import ID, PREFIX, SPEC, STACK, Address, KindName
-from reconciler.model.kinds import KINDS
-from reconciler.model.quotas import QUOTAS, AppliedQuotas
+from reconciler.model.kinds import KINDS, QUOTAS, AppliedQuotas
 from reconciler.model.resource import (
     DesiredResource,
     DesiredState,

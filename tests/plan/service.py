@@ -10,9 +10,8 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.model.address import UNCOMPARED, KindName
-from reconciler.model.kinds import KINDS, Kind
+from reconciler.model.kinds import DEFAULT_QUOTAS, KINDS, Kind
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
-from reconciler.model.quotas import DEFAULTS
 from reconciler.model.resource import LiveResource, LiveState, canonical
 from reconciler.model.values import Ref, Value, thaw
 from reconciler.plan.order import in_order
@@ -56,7 +55,9 @@ def any_order(actions: Iterable[Action], chance: random.Random) -> Iterator[Step
 class Service:
     """Live resources, and the operations on them."""
 
-    def __init__(self, live: LiveState, streams: Iterable[str] = (), limits: Mapping[KindName, int] = DEFAULTS) -> None:
+    def __init__(
+        self, live: LiveState, streams: Iterable[str] = (), limits: Mapping[KindName, int] = DEFAULT_QUOTAS
+    ) -> None:
         self.limits = {**limits, KindName.STREAM_KEY: 1}
         self.streams = set(streams)
         self.resources = {resource.arn: resource for group in live.resources.values() for resource in group}

@@ -10,7 +10,7 @@ import pytest
 from reconciler.apply import ActionFinished, Event, Forecast, StepFinished, StepWaiting, events_json
 from reconciler.cli.progress import Lines
 from reconciler.model.address import Address
-from reconciler.model.quotas import pace_of
+from reconciler.model.kinds import pace_of
 from reconciler.plan.plan import Outcome, Result, StepOutcome, Verb
 from reconciler.plan.steps import Expected, calls_of, expected, reads_of
 from reconciler.report.text import plain

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.drift.classify import classify
 from reconciler.model.address import ID, PROTECT, SPEC, STACK, Address, KindName
-from reconciler.model.kinds import KINDS
-from reconciler.model.quotas import QUOTAS, AppliedQuotas
+from reconciler.model.kinds import KINDS, QUOTAS, AppliedQuotas
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, Stream
 from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import Ref

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.shards import Shards, of_unknown_account, parse_shard, shard_of
-from reconciler.model.target import HOME_REGIONS, Target
+from reconciler.model.target import HOME_REGIONS, Shards, Target, parse_shard, shard_of, targets_of_unknown_account
 
 ACCOUNTS = st.one_of(st.none(), st.integers(0, 10**12 - 1).map("{:012}".format))
 TARGETS = st.builds(
@@ -82,7 +81,7 @@ def test_the_values_never_change(one: Target, shards: tuple[int, ...]) -> None:
 
 def test_the_values_do_not_depend_on_the_seed_of_hashes() -> None:
     code = (
-        "from reconciler.model.target import Target; from reconciler.model.shards import shard_of;"
+        "from reconciler.model.target import Target; from reconciler.model.target import shard_of;"
         "print([shard_of(Target('t', 'us-west-2', account_id=f'{n:012}'), 7) for n in range(50)])"
     )
     said = {
@@ -108,9 +107,9 @@ def test_targets_that_may_share_an_account_with_another_shard_are_named() -> Non
         target("other", profile="b"),
     )
     elsewhere = target("elsewhere", region="eu-west-1", profile="c")
-    assert of_unknown_account((known, one, other, elsewhere), 1) == ()
+    assert targets_of_unknown_account((known, one, other, elsewhere), 1) == ()
     total = next(n for n in range(2, 99) if shard_of(one, n) != shard_of(other, n))
-    assert of_unknown_account((known, one, other, elsewhere), total) == ("one", "other")
+    assert targets_of_unknown_account((known, one, other, elsewhere), total) == ("one", "other")
 
 
 @pytest.mark.parametrize(

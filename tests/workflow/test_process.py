@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import LockHeld
-from reconciler.model.target import FileLock, LockHolder, Target, from_json, to_json
+from reconciler.model.target import FileLock, LockHolder, Target, holder_from_json, holder_to_json
 from reconciler.workflow.journal import Journal, last_run
 from reconciler.workflow.locks import (
     FileLockBackend,
@@ -111,11 +111,11 @@ def test_a_lock_whose_holder_may_live_is_respected(tmp_path: Path, other: int, m
 
 
 def test_a_lock_of_an_older_version_is_read() -> None:
-    content = to_json(new_holder("apply", 1.0))
-    assert from_json(content).mark == process_identity(os.getpid())
+    content = holder_to_json(new_holder("apply", 1.0))
+    assert holder_from_json(content).mark == process_identity(os.getpid())
     del content["mark"]
-    assert from_json(content).mark == ""
-    assert not is_gone(from_json(content))
+    assert holder_from_json(content).mark == ""
+    assert not is_gone(holder_from_json(content))
 
 
 def torn(root: Path, pid: int, mark: str | None) -> None:

@@ -1,13 +1,14 @@
 """The table of kinds: one module per service, one row per kind.
 
 A row has the names, fields, operations, creation order, quota and rate of a kind, from the service model and its documentation;
-the lookups below are derived from the rows. A test checks every row against botocore's service model.
+the lookups below are derived from the rows. The quotas that apply to an account are read from Service Quotas. A test checks every row against botocore's service model.
 To add a kind, add a member of ``KindName``, a row, a spec model, a sandbox module and cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import ivs
@@ -59,6 +60,21 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 """By client and operation name, the operations of the services with kinds."""
 
+QUOTAS: Mapping[KindName, Quota] = {kind.name: kind.quota for kind in KINDS.values() if kind.quota is not None}
+"""By kind, the quota on its resources per account and region."""
+
+DEFAULT_QUOTAS: Mapping[KindName, int] = {kind: quota.default for kind, quota in QUOTAS.items()}
+"""By kind, the documented default of its quota."""
+
+RATE_SHARE = 0.99
+"""The share of the published rate that is used; the rest absorbs network jitter."""
+
+RATES: Mapping[tuple[str, str], float] = {key: operation.rate for key, operation in OPERATIONS.items()}
+"""By client and operation, the published rate in calls a second."""
+
+UNPUBLISHED_RATE = 3.0
+"""The rate assumed for an unknown operation: the lowest common one."""
+
 OUTPUT_NAMES: tuple[str, ...] = tuple(
     dict.fromkeys(("arn", "name", *(name for kind in KINDS.values() for name in kind.outputs), "storedIn"))
 )
@@ -86,9 +102,9 @@ def child_of(address: Address) -> Address | None:
 
 def references_in(kind: KindName, properties: Mapping[str, Value]) -> Iterator[str | Ref]:
     """Yield the ARNs and unresolved references in the properties of a resource."""
-    for field in REFERENCES.get(kind, ()):
-        if field.name in properties:
-            yield from field.referred(properties[field.name])
+    for reference in REFERENCES.get(kind, ()):
+        if reference.name in properties:
+            yield from reference.referred(properties[reference.name])
 
 
 def kind_of(arn: str) -> Kind | None:
@@ -97,3 +113,29 @@ def kind_of(arn: str) -> Kind | None:
     if len(parts) != 6 or parts[:2] != ["arn", "aws"]:
         return None
     return _BY_ARN.get((parts[2], parts[5].partition("/")[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedQuotas:
+    """The applied quotas, by code. ``error`` says why they are unknown; the documented defaults hold then."""
+
+    by_code: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
+
+    def value(self, quota: Quota) -> int:
+        """Return the limit that applies."""
+        return self.by_code.get(quota.code, quota.default) if quota.code else quota.default
+
+    def is_applied(self, quota: Quota) -> bool:
+        """Return whether the limit is from Service Quotas."""
+        return bool(quota.code) and quota.code in self.by_code
+
+    @property
+    def limits(self) -> Mapping[KindName, int]:
+        """The limits by kind."""
+        return {kind: self.value(quota) for kind, quota in QUOTAS.items()}
+
+
+def pace_of(service: str, operation: str, rates: Mapping[tuple[str, str], float] = RATES) -> float:
+    """Return the pace of an operation in calls a second, if it is never throttled."""
+    return RATE_SHARE * rates.get((service, operation), UNPUBLISHED_RATE)
