@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reconciler.drift.report import DriftReport
     from reconciler.errors import AwsError
     from reconciler.model.target import Project, Shards, Target
-    from reconciler.workflow.metrics_file import RunMetrics
+    from reconciler.workflow.drift import RunMetrics
 
 _MOST_NAMED = 20
 _DAYS, _MOST_DAYS = 7, 90
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
-    from reconciler.workflow.metrics_file import RunMetrics
+    from reconciler.workflow.drift import RunMetrics
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs
 
@@ -332,7 +332,7 @@ def _write_metrics(
     """Write the metrics file; a target without a report has failed."""
     if not args.prometheus:
         return
-    from reconciler.workflow.metrics_file import write_metrics
+    from reconciler.workflow.drift import write_metrics
 
     found = {report.name: report for report in reports}
     write_metrics(

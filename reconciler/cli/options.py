@@ -285,7 +285,7 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
     Messages name files relative to the current folder, or below ``prefix``.
     Raises ``SpecError`` and ``UsageError``.
     """
-    from reconciler.spec.pin import load_targets
+    from reconciler.spec.project import load_targets
 
     project, targets = load_targets(
         context.directory,

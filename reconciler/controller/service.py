@@ -27,7 +27,7 @@ from reconciler.git.committed import addresses_in_mirror
 from reconciler.git.git import Remote, Secret, check_remote
 from reconciler.git.source import ProjectRules, Source
 from reconciler.model.target import NO_LIMITS
-from reconciler.spec.pin import load_pin
+from reconciler.spec.project import load_pin
 from reconciler.workflow.progress import interruptible
 
 TOKEN_VARIABLE = "IVS_RECONCILER_GIT_TOKEN"  # noqa: S105 - the name of a variable

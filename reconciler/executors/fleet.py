@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from reconciler.drift.classify import AppliedCommit
     from reconciler.drift.report import DriftReport, Ignore
     from reconciler.model.resource import TargetOutputs
-    from reconciler.workflow.drift import FindApplied
-    from reconciler.workflow.metrics_file import TargetCalls
+    from reconciler.workflow.drift import FindApplied, TargetCalls
     from reconciler.workflow.outputs import Published
     from reconciler.workflow.run import ApplyObserver
 
@@ -270,8 +269,7 @@ class DriftDetection(NamedTuple):
     def __call__(self, task: Task, control: Control) -> DriftFound:
         """Return what was found in a target."""
         from reconciler.drift.report import without_ignored  # noqa: PLC0415 - a plan needs no drift reports
-        from reconciler.workflow.drift import attribute_drift, drift_report  # noqa: PLC0415
-        from reconciler.workflow.metrics_file import RunMetrics  # noqa: PLC0415
+        from reconciler.workflow.drift import RunMetrics, attribute_drift, drift_report  # noqa: PLC0415
         from reconciler.workflow.outputs import stale_notes  # noqa: PLC0415
 
         project, metrics, unknown = task.project, RunMetrics(), list[str]()

@@ -28,8 +28,7 @@ from reconciler.model.resource import DesiredState
 from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
 from reconciler.spec.files import MAX_FILE_SIZE, Missing
-from reconciler.spec.pin import shared_problems, target_problems
-from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
+from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of, shared_pin_problems, target_pin_problems
 
 _NO_SUCH_REF = 2
 _NO_SUCH_NAME = 1
@@ -337,14 +336,14 @@ def load_revision(
     Raises ``GitError`` if there is no valid project file.
     """
     project = project_in(folder, commit, rules, prefix_of(path, rules.config))
-    shared = tuple(shared_problems(project, rules.pin)) if rules.pin else ()
+    shared = tuple(shared_pin_problems(project, rules.pin)) if rules.pin else ()
     if shared:
         raise GitError(f"commit {commit.short}: {SpecError(shared)}", Trouble.NO_PROJECT)
     desired: dict[str, DesiredState] = {}
     problems: dict[str, tuple[Problem, ...]] = {}
     for name, target in project.targets.items():
         try:
-            if rules.pin and (not_pinned := tuple(target_problems(project, target, rules.pin))):
+            if rules.pin and (not_pinned := tuple(target_pin_problems(project, target, rules.pin))):
                 raise SpecError(not_pinned)
             desired[name] = load_desired(project, target, missing)
         except SpecError as error:

@@ -1,18 +1,34 @@
-"""The drift report of a target: the survey compared with the record of the last apply, and who made the changes, from CloudTrail."""
+"""The drift report of a target: the survey compared with the record of the last apply, and who made the changes, from CloudTrail.
+
+Also the metrics of a run of ``drift``, for node_exporter's textfile collector. Their file is replaced atomically, so that
+a collector never reads half of it, and is readable for other users.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
+from reconciler.aws.connection import Connection, connect
+from reconciler.aws.limiter import is_throttle
 from reconciler.drift.blame import blamed, operations_for
 from reconciler.drift.classify import AppliedCommit, classify, depends_on_record, select_findings
 from reconciler.drift.report import DriftReport, at_default
+from reconciler.errors import AwsError, UsageError, os_reason
+from reconciler.files import replace_file
 from reconciler.model.address import Address
-from reconciler.model.target import Project
+from reconciler.model.target import Project, Target
 from reconciler.plan.guardrails import missing_from_lists
 from reconciler.plan.plan import PlanOptions
+from reconciler.report import metrics
 from reconciler.workflow.history import applied_specs, complete_addresses, recorded_commits
 from reconciler.workflow.last_apply import expected_addresses, unfinished_apply_notes
 from reconciler.workflow.records import records_of
@@ -73,3 +89,80 @@ def attribute_drift(project: Project, survey: Survey, report: DriftReport, days:
         return report
     trail = survey.connection.trail(operations, datetime.now(UTC) - timedelta(days=days))
     return blamed(report, trail, project.stack, former_arns(project, survey), days)
+
+
+class TargetCalls(NamedTuple):
+    """The requests to one target, by operation and outcome, and when they began and ended, by a monotonic clock."""
+
+    began: float
+    ended: float
+    counts: Mapping[tuple[str, str], int]
+
+
+class RunMetrics:
+    """Counts the requests to each target, and how long they took. Thread-safe."""
+
+    def __init__(
+        self, *, now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now = now
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._calls: dict[str, Counter[tuple[str, str]]] = {}
+        self._spans: dict[str, tuple[float, float]] = {}
+
+    @contextlib.contextmanager
+    def connect(self, target: Target) -> Iterator[Connection]:
+        """Connect to a target and count its requests."""
+        began = self._monotonic()
+        with self._lock:
+            self._spans[target.name] = began, began
+        with connect(target, on_request=partial(self._count, target.name)) as connection:
+            yield connection
+
+    def _count(self, target: str, operation: str, error: AwsError | None) -> None:
+        outcome = metrics.OK if error is None else metrics.THROTTLED if is_throttle(error) else metrics.FAILED
+        with self._lock:
+            self._calls.setdefault(target, Counter())[operation, outcome] += 1
+            self._spans[target] = self._spans[target][0], self._monotonic()
+
+    def calls_of(self, target: str) -> TargetCalls:
+        """Return what was counted for one target."""
+        began, ended = self._spans.get(target, (0.0, 0.0))
+        return TargetCalls(began, ended, dict(self._calls.get(target, {})))
+
+    def add(self, target: str, calls: TargetCalls) -> None:
+        """Add what was counted for one target elsewhere."""
+        self._spans[target] = calls.began, calls.ended
+        self._calls.setdefault(target, Counter()).update(calls.counts)
+
+    def sample(self, stack: str, target: str, report: DriftReport | None) -> metrics.Sample:
+        """Return the sample of one target; ``report`` is ``None`` if the target could not be read."""
+        began, ended = self._spans.get(target, (0.0, 0.0))
+        at = self._now()
+        known = report if report is not None and not report.unread else None
+        return metrics.Sample(
+            stack,
+            target,
+            ran_at=at,
+            seconds=ended - began,
+            last_success=0.0 if known is None else at,
+            in_sync=None if known is None else metrics.is_in_sync(known),
+            counts={} if known is None else metrics.counts_of(known),
+            ignored=report.ignored_differences if report is not None else 0,
+            calls=dict(self._calls.get(target, {})),
+        )
+
+
+def write_metrics(path: Path, samples: Iterable[metrics.Sample]) -> None:
+    """Write the samples; a run that failed keeps the last success of the existing file. Raises ``UsageError``."""
+    before: dict[tuple[str, str], float] = {}
+    with contextlib.suppress(OSError, ValueError):
+        before = metrics.last_successes(path.read_text(encoding="utf-8"))
+    kept = [replace(one, last_success=one.last_success or before.get((one.stack, one.target), 0.0)) for one in samples]
+    try:
+        replace_file(path, metrics.render(kept), mode=0o644)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({os_reason(error)}); choose another file with --prometheus"
+        ) from None

@@ -1,6 +1,8 @@
 """Notifications: every receiver of a target is notified once of each change of its state.
 
-``drift/changes`` decides whether there is something to notify of, ``report/messages`` writes the message; here it is sent and recorded.
+``drift/changes`` decides whether there is something to notify of; here the message is written, sent and recorded.
+A message is one text for people and one JSON object for programs. Names of fields and findings are included, values are not:
+the readers of a receiver are not known here, and the report has the values.
 Each receiver has a state of its own for each target, written as soon as a message was accepted, so that the failure of one receiver
 repeats nothing at another. A message that failed is not recorded: the next run sends the state of that time.
 A failure is returned as a value; it never fails the run.
@@ -35,13 +37,15 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from reconciler import __version__, logs
-from reconciler.drift.changes import NOTHING, KnownFindings, Notification, changes_to_notify, failure_to_notify
+from reconciler.drift.changes import NOTHING, Item, KnownFindings, Notification, changes_to_notify, failure_to_notify
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError, os_reason
 from reconciler.files import locked, open_private, read_private, replace_file
-from reconciler.model.target import Receiver, ReceiverType, Target
+from reconciler.model.target import Receiver, ReceiverType, Target, Topic
 from reconciler.network import ca_bundle, is_loopback, why_unreachable
-from reconciler.report.messages import Message, message
+from reconciler.report.actions import path_words
+from reconciler.report.words import join_words, plural
+from reconciler.terminal import sanitize
 
 _FORMAT = "1.0"
 
@@ -74,6 +78,140 @@ def reading_of(target: Target, report: DriftReport) -> TargetReading:
     if report.unread:
         return UnreadableTarget(target, AwsError("\n".join(report.unread), code="AccessDeniedException"))
     return report
+
+
+_LINES = 20
+_ITEMS = 200
+_SUBJECT = 100
+"""The most characters of an SNS subject (SNS API reference, Publish)."""
+
+_DRIFT_STATUS = {
+    Topic.DRIFT: "drifted",
+    Topic.MISSING: "missing",
+    Topic.UNTAGGED: "without owner tags",
+    Topic.DUPLICATE: "duplicate",
+    Topic.PENDING: "pending",
+    Topic.ORPHAN: "orphaned",
+    Topic.KEPT: "kept",
+    Topic.UNMANAGED: "unmanaged",
+    Topic.UNREADABLE: "unreadable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent to one receiver. ``body`` is for programs, ``text`` for people; ``subject`` is ASCII without line ends."""
+
+    id: str
+    subject: str
+    text: str
+    body: dict[str, object]
+
+    def json(self) -> bytes:
+        """Return the body as it is sent and signed."""
+        return json.dumps(self.body, ensure_ascii=False).encode()
+
+    def slack(self) -> bytes:
+        """Return the JSON of a Slack-compatible webhook; ``&``, ``<`` and ``>`` are escaped, since they mention people and make links."""
+        text = self.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "'")
+        return json.dumps({"text": text}).encode()
+
+
+def message(notification: Notification, receiver: str, *, at: str, link: str = "") -> Message:
+    """Return the message for one receiver. ``at`` is an instant in ISO 8601, ``link`` the URL of the whole report."""
+    identifier = notification.id_for(receiver)
+    return Message(
+        identifier, _subject(notification), _text(notification, link), _body(notification, identifier, at, link)
+    )
+
+
+def _head(notification: Notification) -> str:
+    where = f"{sanitize(notification.stack)} / {sanitize(notification.target)}"
+    if notification.failure:
+        return f"{where}: cannot be read"
+    if not notification.open:
+        return f"{where}: all resolved" if notification.resolved else f"{where}: readable again, no findings"
+    return f"{where}: {', '.join(_counts(notification))}"
+
+
+def _counts(notification: Notification) -> list[str]:
+    return [
+        f"{notification.open[topic]:,} {words}"
+        for topic, words in _DRIFT_STATUS.items()
+        if notification.open.get(topic)
+    ]
+
+
+def _subject(notification: Notification) -> str:
+    text = "".join(char if " " <= char <= "~" else "?" for char in f"ivs-reconciler: {_head(notification)}")
+    return text if len(text) <= _SUBJECT else text[: _SUBJECT - 3] + "..."
+
+
+def _text(notification: Notification, link: str) -> str:
+    lines = [_head(notification)]
+    if notification.failure:
+        lines.append(sanitize(notification.failure.replace("\n", " ")))
+        if notification.open:
+            lines.append(f"Last known: {', '.join(_counts(notification))}.")
+    elif notification.readable_again:
+        lines.append("The target is readable again.")
+    if notification.new:
+        lines += [f"New: {len(notification.new):,}", *(f"• {_item(item)}" for item in notification.new[:_LINES])]
+        lines += [f"… and {len(notification.new) - _LINES:,} more"] if len(notification.new) > _LINES else []
+    if notification.resolved:
+        lines += [
+            f"Resolved: {len(notification.resolved):,}",
+            *(f"• {sanitize(name)}" for name in notification.resolved[:_LINES]),
+        ]
+        lines += [f"… and {len(notification.resolved) - _LINES:,} more"] if len(notification.resolved) > _LINES else []
+    still = sum(notification.open.values()) - len(notification.new)
+    if still > 0 and not notification.failure:
+        lines.append(f"{plural(still, 'earlier finding')} still open.")
+    if link:
+        lines.append(sanitize(link))
+    return "\n".join(lines)
+
+
+def _item(item: Item) -> str:
+    words = f"{item.address}: {_DRIFT_STATUS[item.topic]}"
+    if item.paths:
+        words += f" in {join_words(path_words(path) for path in item.paths[:6])}"
+    if item.who:
+        words += f", by {join_words(item.who)}"
+    return sanitize(words)
+
+
+def _body(notification: Notification, identifier: str, at: str, link: str) -> dict[str, object]:
+    return {
+        "formatVersion": "1.0",
+        "id": identifier,
+        "at": at,
+        "stack": notification.stack,
+        "target": notification.target,
+        "accountId": notification.account_id or None,
+        "region": notification.region,
+        "number": notification.number,
+        "state": "unreadable" if notification.failure else "open" if notification.open else "clear",
+        "summary": _head(notification),
+        "failure": notification.failure or None,
+        "new": [
+            {
+                "topic": item.topic.value,
+                "address": item.address,
+                "explanation": item.explanation,
+                "paths": list(item.paths),
+                "who": list(item.who),
+            }
+            for item in notification.new[:_ITEMS]
+        ],
+        "resolved": list(notification.resolved[:_ITEMS]),
+        "counts": {
+            "new": len(notification.new),
+            "resolved": len(notification.resolved),
+            "open": {topic.value: notification.open[topic] for topic in Topic if notification.open.get(topic)},
+        },
+        "link": link or None,
+    }
 
 
 class NotificationStore(Protocol):
@@ -170,12 +308,8 @@ def send(
     """Send one message to one receiver. Raises ``PublishError`` or ``AwsError``; neither contains a URL."""
     match receiver.type:
         case ReceiverType.SLACK:
-            # DROPPED
-
             post_webhook(_variable(environment, receiver.url_env), created.slack(), identity=created.id, sleep=sleep)
         case ReceiverType.WEBHOOK:
-            # DROPPED
-
             secret = _variable(environment, receiver.secret_env) if receiver.secret_env else ""
             url = _variable(environment, receiver.url_env)
             post_webhook(url, created.json(), identity=created.id, secret=secret, sleep=sleep)

@@ -14,7 +14,7 @@ from reconciler.controller.state import Mode, RunStatus
 from reconciler.errors import UsageError
 from reconciler.git.source import ProjectRules
 from reconciler.model.target import Guardrails
-from reconciler.spec.pin import load_pin
+from reconciler.spec.project import load_pin
 from tests.controller.test_controller import READS, _credentials  # noqa: F401 - a fixture that is always used
 from tests.controller.world import World
 
