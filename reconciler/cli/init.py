@@ -260,7 +260,7 @@ def _export(answers: _Answers, context: Context, project_file: Path) -> Exported
 
 def _files(folder: Path, answers: _Answers, exported: Exported | None) -> tuple[dict[Path, str], dict[Path, str]]:
     """Return the text of each file to write, and the files that exist, with what they lack. Raises ``UsageError``."""
-    from reconciler.cli.schema import schema_texts
+    from reconciler.cli.spec import schema_texts
     from reconciler.export.exporter import to_yaml
     from reconciler.workflow.export import shown
 

@@ -14,22 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from reconciler import __version__
-from reconciler.cli import (
-    adopt,
-    apply,
-    comment,
-    drift,
-    export,
-    init,
-    plan,
-    rotate,
-    run,
-    sandbox,
-    schema,
-    show,
-    unlock,
-    validate,
-)
+from reconciler.cli import adopt, apply, comment, drift, export, init, plan, rotate, run, sandbox, show, spec, unlock
 from reconciler.cli.options import Parser, Subparsers, context_of, global_options, silence
 from reconciler.errors import ExitCode, ReconcilerError, Terminated, stopped_by
 
@@ -136,11 +121,11 @@ def _addresses_in_spec(parsed_args: argparse.Namespace) -> set[Address]:
 
 
 VERBS: Mapping[str, tuple[Callable[[Subparsers, argparse.ArgumentParser], None], ...]] = {
-    "start": (init.add_parser, validate.add_parser, sandbox.add_parser, schema.add_parser),
+    "start": (init.add_parser, spec.add_validate, sandbox.add_parser, spec.add_schema),
     "plan and apply": (plan.add_parser, apply.add_parser, show.add_parser, show.add_status, show.add_outputs),
     "existing resources": (export.add_parser, adopt.add_parser, adopt.add_forget),
     "drift and review": (drift.add_parser, show.add_diff, comment.add_parser),
-    "operate": (run.add_parser, rotate.add_parser, unlock.add_parser, schema.add_iam_policy, add_completion),
+    "operate": (run.add_parser, rotate.add_parser, unlock.add_parser, spec.add_iam_policy, add_completion),
 }
 """The verbs by the heading that ``--help`` lists them under, in the order in which they are met."""
 

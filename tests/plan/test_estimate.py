@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.apply import ActionFinished, Event, Forecast, StepFinished, StepWaiting, events_json
-from reconciler.cli.progress import Lines
+from reconciler.cli.approval import Lines
 from reconciler.model.address import Address
 from reconciler.model.kinds import pace_of
 from reconciler.plan.plan import Outcome, Result, StepOutcome, Verb
