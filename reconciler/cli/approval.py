@@ -29,7 +29,7 @@ from reconciler.model.resource import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.plan.codec import lines
 from reconciler.plan.plan import ApplyResult, FailedTarget, Outcome, Plan, PlanOptions, Result
-from reconciler.report.outputs import outputs_json
+from reconciler.report.accounts import outputs_json
 from reconciler.report.text import Paint, render_result, render_results
 from reconciler.report.words import apply_states, duration_words, end_words, join_words, nonzero, plural, tally_words
 from reconciler.terminal import display_json, fitted, sanitize, sanitize_lines, write_fitted

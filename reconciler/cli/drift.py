@@ -360,7 +360,7 @@ def _show(
         content = drift_json(stack, reports, missed, only=tuple(args.only), exclude=tuple(args.exclude), shards=shards)
         sys.stdout.write(display_json(content, indent=2) + "\n")
     elif view == "markdown":
-        from reconciler.report.markdown_drift import render_drift as render_markdown
+        from reconciler.report.markdown import render_drift as render_markdown
 
         sys.stdout.write(render_markdown(*reports, failed=missed, facts=facts))
     elif view == "html":

@@ -110,12 +110,12 @@ def run_status(args: argparse.Namespace) -> int:
     if failure is not None and not found:
         raise failure
     if args.format == "json":
-        from reconciler.report.status import status_json
+        from reconciler.report.accounts import status_json
         from reconciler.terminal import display_json
 
         sys.stdout.write(display_json(status_json(project.stack, found), indent=2) + "\n")
     else:
-        from reconciler.report.status import render_status
+        from reconciler.report.accounts import render_status
         from reconciler.terminal import width_of, write_fitted
 
         paint, width = context.paint(sys.stdout), width_of(sys.stdout)
@@ -206,7 +206,7 @@ def run_outputs(args: argparse.Namespace) -> int:
 
 
 def _rendered_outputs(found: Sequence[TargetOutputs], stack: str, view: str, paint: Paint) -> str:
-    from reconciler.report.outputs import outputs_env, outputs_json, outputs_text
+    from reconciler.report.accounts import outputs_env, outputs_json, outputs_text
     from reconciler.terminal import display_json
 
     match view:

@@ -33,8 +33,7 @@ from reconciler.forge.client import (
     upsert,
 )
 from reconciler.plan.plan import ApplyResult, Plan, PlanOptions, Result, TargetPlan
-from reconciler.report.markdown import render_results, render_targets, settings_lines
-from reconciler.report.markdown_drift import render_drift
+from reconciler.report.markdown import render_drift, render_results, render_targets, settings_lines
 from reconciler.report.markdown_layout import code, prose, size
 from reconciler.report.words import (
     OVERRIDES,

@@ -1,6 +1,6 @@
 """The published JSON Schemas of the plan file, of ``drift`` and ``outputs --format json``, and of a line of ``apply --format json``.
 
-They come from the tables that read and write: ``plan.codec``, ``drift.report``, ``outputs``, ``apply.events``. Later versions may add members,
+They come from the tables that read and write: ``plan.codec``, ``drift.report``, ``accounts``, ``apply.events``. Later versions may add members,
 so unknown ones are allowed.
 """
 
@@ -13,7 +13,7 @@ from reconciler.apply.events import APPLY_RESULT, OUTCOME, STEP, STEP_OUTCOME
 from reconciler.drift.report import REPORT
 from reconciler.json_format import COUNT, SECONDS, TEXT, Form, Format, described, object_of
 from reconciler.plan.codec import ADDRESS, DIGEST, FORMAT_VERSION, PLAN
-from reconciler.report.outputs import OUTPUTS
+from reconciler.report.accounts import OUTPUTS
 
 _MEMBERS = {
     "accountId": "The AWS account, 12 digits.",

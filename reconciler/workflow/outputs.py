@@ -24,7 +24,7 @@ from reconciler.model.target import OutputPlace, Project, Publication, Store
 from reconciler.plan.decide import managed_resources
 from reconciler.plan.plan import Action, ApplyResult, Outcome, PlanOptions, Result
 from reconciler.plan.selection import included
-from reconciler.report.outputs import outputs_env, outputs_json
+from reconciler.report.accounts import outputs_env, outputs_json
 from reconciler.spec.publications import parameter_folder
 from reconciler.spec.templates import fill
 from reconciler.terminal import display_json

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import Broadcast, KindCount, Overview, QuotaCount, Stream
-from reconciler.report.status import render_status
+from reconciler.report.accounts import render_status
 from reconciler.sandbox import Sandbox
 from tests.cli.support import Ran, arn_of, client, run, stack
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import Broadcast, KindCount, Overview, QuotaCount, Stream
-from reconciler.report.status import render_status
+from reconciler.report.accounts import render_status
 from reconciler.sandbox import Sandbox
 from reconciler.terminal import cells, wrapped
 from tests.cli.at_terminal import at_terminal

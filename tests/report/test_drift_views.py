@@ -22,7 +22,7 @@ from reconciler.drift.report import (
 )
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import UnmanagedResource
-from reconciler.report import html, markdown_drift
+from reconciler.report import html, markdown
 from reconciler.report import text as drift_text
 
 from .forge import is_harmless
@@ -132,7 +132,7 @@ def the_small_report() -> DriftReport:
 
 
 def test_a_drift_report_in_markdown_looks_as_it_did() -> None:
-    assert matches_golden("drift.md", markdown_drift.render_drift(the_small_report(), facts={"Commit": "3f2c1d0b9a"}))
+    assert matches_golden("drift.md", markdown.render_drift(the_small_report(), facts={"Commit": "3f2c1d0b9a"}))
 
 
 def test_a_drift_report_as_a_page_looks_as_it_did() -> None:
@@ -142,7 +142,7 @@ def test_a_drift_report_as_a_page_looks_as_it_did() -> None:
 
 
 def test_drift_goes_from_the_spec_to_the_account_and_pending_the_other_way() -> None:
-    text = markdown_drift.render_drift(the_small_report())
+    text = markdown.render_drift(the_small_report())
     assert '- latencyMode: "LOW"\n+ latencyMode: "NORMAL"\n' in text
     assert '+ tags.who:    "me"\n' in text
     assert '-   "FR"\n+   "IT"\n' in text
@@ -187,17 +187,17 @@ def test_expected_is_always_the_first_column_and_actual_the_second() -> None:
 
 
 def test_a_clean_report_says_no_drift() -> None:
-    assert "**No drift: 8 in sync, 2 unmanaged**" in markdown_drift.render_drift(a_report())
+    assert "**No drift: 8 in sync, 2 unmanaged**" in markdown.render_drift(a_report())
     assert "<b>No drift</b>8 in sync, 2 unmanaged<" in html.render_drift((a_report(),), stack="acme-live")
 
 
 def test_reports_of_several_targets_have_a_table_and_the_details_of_those_that_have_some() -> None:
     clean = replace(a_report(name="dev"), unmanaged=())
-    text = markdown_drift.render_drift(the_small_report(), clean, facts={"Commit": "abc"})
+    text = markdown.render_drift(the_small_report(), clean, facts={"Commit": "abc"})
     assert text.startswith("Commit: `abc`\n\n| Target | Account | Region | Result | Drifted | Missing | ")
     assert re.search(r"^\| `dev` \| `\d+` \| `us-west-2` \| No drift \| · .* \| 8 \|$", text, re.MULTILINE)
     assert [line for line in text.splitlines() if line.startswith("###")] == ["### `prod`"]
-    assert markdown_drift.render_drift(the_small_report(), clean, limit=200).startswith("Drift: ")
+    assert markdown.render_drift(the_small_report(), clean, limit=200).startswith("Drift: ")
 
 
 @given(reports)
@@ -226,10 +226,7 @@ def _without_fields(target: dict[str, object]) -> dict[str, object]:
 @given(reports, st.one_of(st.none(), st.integers(900, 3_000)))
 @QUICK
 def test_no_text_in_a_drift_report_breaks_out_of_its_place(report: DriftReport, limit: int | None) -> None:
-    for text in (
-        markdown_drift.render_drift(report, limit=limit),
-        markdown_drift.render_drift(report, report, limit=limit),
-    ):
+    for text in (markdown.render_drift(report, limit=limit), markdown.render_drift(report, report, limit=limit)):
         assert limit is None or len(text.encode()) <= limit
         assert is_harmless(text)
     assert is_whole(html.render_drift((report, report), stack=report.name))
@@ -246,11 +243,11 @@ def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
         )
         for number in range(500)
     ]
-    text = markdown_drift.render_drift(a_report(*found), limit=65_536)
+    text = markdown.render_drift(a_report(*found), limit=65_536)
     assert len(text.encode()) <= 65_536
     assert all(f"! {finding.address}: name\n" in text for finding in found)
 
 
 def test_a_limit_without_room_for_the_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="limit of 50 bytes is too small"):
-        markdown_drift.render_drift(the_small_report(), limit=50)
+        markdown.render_drift(the_small_report(), limit=50)
