@@ -2,6 +2,7 @@
 
 Each function returns HTML, or ``None`` if there is nothing to show under that name. The markup is in ``templates/``,
 which share the reports' parts and style; pages are readable without scripts and link only to each other.
+The chart of a target shows what drifted and what was pending over time, as the paths of an SVG.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
-from reconciler.controller import chart
 from reconciler.controller.controller import Snapshot
 from reconciler.controller.state import Inventory, Run, RunStatus, TargetState
-from reconciler.controller.store import Store
+from reconciler.controller.store import DAY, Store
 from reconciler.drift import DriftStatus
 from reconciler.drift.report import Finding
 from reconciler.git.git import without_credentials
@@ -194,7 +194,7 @@ _PAGES = html.environment("reconciler.controller")
 _PAGES.globals["newline"] = "\n"
 _PAGES.filters.update(
     address=_address,
-    changes_of=lambda points: chart.changes(points)[:_TABLE_ROWS],
+    changes_of=lambda points: changes_in(points)[:_TABLE_ROWS],
     commit_url=commit_url,
     duration=duration,
     found=_found,
@@ -273,9 +273,9 @@ def overview(snapshot: Snapshot, store: Store, query: Query, viewer: Viewer = SI
 
 def _card_history(name: str, now: float, store: Store) -> Mapping[str, object]:
     """Return the small chart of a target: of the last day, or of the hour while there is little more."""
-    chosen, span = chart.span_of(name, now, store)
-    span = chart.SPANS["day"] if chosen == "week" else span
-    return {"history": chart.history(name, now, store, span, _CARD_STEPS), "span": span.title}
+    chosen, span = span_of(name, now, store)
+    span = SPANS["day"] if chosen == "week" else span
+    return {"history": drift_plot(name, now, store, span, _CARD_STEPS), "span": span.title}
 
 
 def _places(run: Run | None) -> tuple[str, ...]:
@@ -298,7 +298,7 @@ def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Vi
     state = snapshot.states.get(name)
     if state is None:
         return None
-    chosen, span = chart.span_of(name, snapshot.now, store, query.get("span", ""))
+    chosen, span = span_of(name, snapshot.now, store, query.get("span", ""))
     found = state.last_read.findings if state.last_read else ()
     return _render(
         "target.html",
@@ -312,10 +312,10 @@ def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Vi
         mode=snapshot.modes[name].value,
         running=name in snapshot.running,
         alone=not snapshot.shard and all(other.target in snapshot.states for other in snapshot.others.targets),
-        history=chart.history(name, snapshot.now, store, span, span.steps),
+        history=drift_plot(name, snapshot.now, store, span, span.steps),
         span=span,
-        spans=[(each, one.title, each == chosen) for each, one in chart.SPANS.items()],
-        marks=chart.marks(span, snapshot.now),
+        spans=[(each, one.title, each == chosen) for each, one in SPANS.items()],
+        marks=span_marks(span, snapshot.now),
         findings=[finding for status in TITLES for finding in found if finding.status is status],
         limit=_FINDINGS,
         runs=list(store.runs(name, _RUNS)),
@@ -452,3 +452,125 @@ def run(snapshot: Snapshot, store: Store, name: str, number: int, viewer: Viewer
     return _render(
         "run.html", snapshot, viewer, title=f"{name}: {word}", trail=_above(snapshot, name), run=one, status=word
     )
+
+
+class Span(NamedTuple):
+    """A length of time that a chart may cover, in seconds and ``steps``. ``marks`` labels, of clock times or days, are under it."""
+
+    title: str
+    seconds: float
+    steps: int
+    marks: int
+    clock: bool = False
+
+
+HOUR = 3_600.0
+_SHORTEST = 60.0
+SPANS: Mapping[str, Span] = {
+    "hour": Span("hour", HOUR, 60, 5, clock=True),
+    "day": Span("day", DAY, 96, 5, clock=True),
+    "week": Span("7 days", 7 * DAY, 168, 8),
+    "month": Span("30 days", 30 * DAY, 180, 7),
+}
+
+
+class Point(NamedTuple):
+    """The highest counts of one span of time that had a reconciliation, ``None`` if it could not read the account; ``at`` is where the span begins."""
+
+    at: float
+    drifted: int | None
+    pending: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Counts over time as SVG paths in a box; ``top`` is the count at its upper edge, ``unknown`` where nothing is known."""
+
+    label: str
+    top: int
+    areas: Mapping[str, str]
+    unknown: str
+    box: tuple[int, int]
+    points: Sequence[Point]
+
+
+_WIDTH, _HEIGHT = 600, 100
+
+
+def plot(points: Sequence[Point], since: float, until: float, *, label: str) -> Plot:
+    """Return stepped areas of what drifted and what was pending, for at least one point.
+
+    A count holds until the next point. Before the first point nothing is known, nor after one without counts.
+    """
+    top = max(max(point.drifted or 0, point.pending or 0) for point in points) or 1
+    ends = [*(point.at for point in points[1:]), until]
+    edges = [
+        ((point.at - since) / (until - since) * _WIDTH, (end - since) / (until - since) * _WIDTH)
+        for point, end in zip(points, ends, strict=True)
+    ]
+    paths = {
+        "pending": _area(edges, [point.pending or 0 for point in points], top),
+        "drift": _area(edges, [point.drifted or 0 for point in points], top),
+    }
+    gaps = [(0.0, edges[0][0])] + [edge for edge, point in zip(edges, points, strict=True) if point.drifted is None]
+    unknown = "".join(f"M{left:.1f} 0H{right:.1f}V{_HEIGHT}H{left:.1f}Z" for left, right in gaps if right > left)
+    areas = {name: path for name, path in paths.items() if path}
+    return Plot(label, top, areas, unknown, (_WIDTH, _HEIGHT), points)
+
+
+def _area(edges: Sequence[tuple[float, float]], counts: Sequence[int], top: int) -> str:
+    """Return the path of one stepped area; where the count is zero there is no line either."""
+    path: list[str] = []
+    before = 0
+    for (left, right), count in zip(edges, counts, strict=True):
+        if count and not before:
+            path.append(f"M{left:.1f} {_HEIGHT}")
+        if count != before:
+            path.append(f"V{_HEIGHT - 4 - (_HEIGHT - 8) * count / top:.1f}" if count else f"V{_HEIGHT}Z")
+        if count:
+            path.append(f"H{right:.1f}")
+        before = count
+    if before:
+        path.append(f"V{_HEIGHT}Z")
+    return "".join(path)
+
+
+def span_of(name: str, now: float, store: Store, asked: str = "") -> tuple[str, Span]:
+    """Return the span of time of a target's chart: the one asked for, or the longest of which the history fills a quarter, at most a week.
+
+    The hour is shortened to the history, so that the first minutes are to be seen.
+    """
+    began = store.began(name)
+    length = now - began if began is not None else 0.0
+    fitting = [each for each in ("week", "day") if length >= SPANS[each].seconds / 4]
+    chosen = asked if asked in SPANS else [*fitting, "hour"][0]
+    span = SPANS[chosen]
+    if chosen == "hour" and length < HOUR:
+        seconds = max(_SHORTEST, length)
+        span = span._replace(title=duration(seconds), seconds=seconds)
+    return chosen, span
+
+
+def drift_plot(name: str, now: float, store: Store, span: Span, steps: int) -> Plot | None:
+    """Return the drift of a target in a span of time, or ``None`` when it was never reconciled."""
+    since = now - span.seconds
+    points = [Point(*each) for each in store.history(name, since, now, steps)]
+    if not points:
+        return None
+    counts = [
+        f"at most {max((count or 0 for count in each), default=0):,} {word}, now {each[-1] if each[-1] is not None else 'unknown'}"
+        for word, each in (("drifted", [one.drifted for one in points]), ("pending", [one.pending for one in points]))
+    ]
+    return plot(points, since, now, label=f"Drift in the last {span.title}: {'; '.join(counts)}")
+
+
+def span_marks(span: Span, now: float) -> list[tuple[float, str]]:
+    """Return times that are evenly spread over a span, each with its label in UTC."""
+    times = [now - span.seconds * (1 - at / (span.marks - 1)) for at in range(span.marks)]
+    return [(at, time_tag(at)[11:16] if span.clock else time_tag(at)[5:10]) for at in times]
+
+
+def changes_in(points: Sequence[Point]) -> list[Point]:
+    """Return the points at which a count changes, the newest first."""
+    changed = [point for at, point in enumerate(points) if not at or point[1:] != points[at - 1][1:]]
+    return changed[::-1]

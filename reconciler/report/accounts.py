@@ -58,7 +58,11 @@ def render_status(overview: Overview, stack: str, *, paint: Paint = plain, width
 
 def status_json(stack: str, overviews: Sequence[Overview]) -> dict[str, object]:
     """Return all accounts and regions as JSON."""
-    return {"formatVersion": STATUS_VERSION, "stack": stack, "targets": [_target_status(overview) for overview in overviews]}
+    return {
+        "formatVersion": STATUS_VERSION,
+        "stack": stack,
+        "targets": [_target_status(overview) for overview in overviews],
+    }
 
 
 def _live_channels(broadcasts: Sequence[Broadcast] | None, paint: Paint, width: int | None) -> list[str]:

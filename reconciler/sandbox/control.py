@@ -1,17 +1,19 @@
-"""Control operations, for what AWS clients cannot do: start streams, add faults, advance the clock, read the call log.
+"""Control operations, for what AWS clients cannot do: start streams, add faults, advance the clock, search, read the call log.
 
 `http.control` serves every public method of `Control` as `POST /_sandbox/<name>` with its arguments as a JSON object,
-with the same defaults, errors and results; queries answer GET too.
+with the same defaults, errors and results; queries answer GET too. A search covers the resources of all accounts and regions.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -21,11 +23,11 @@ from reconciler.sandbox.engine import Engine
 from reconciler.sandbox.faults import PERSISTENT, Fault, Subject
 from reconciler.sandbox.ivs import sessions
 from reconciler.sandbox.ivs.sessions import Session
-from reconciler.sandbox.model import JsonDict, unknown_members
+from reconciler.sandbox.model import JsonDict, ServiceModel, project_by_shape, unknown_members
 from reconciler.sandbox.registry import HANDLERS, QUOTAS, kind_of
+from reconciler.sandbox.service import Kind, settled
 from reconciler.sandbox.settings import ControlError, VirtualClock, applied_quota, set_quota
 from reconciler.sandbox.state import events, journal
-from reconciler.sandbox.state.inventory import MAX_OFFSET, Search, describe
 from reconciler.sandbox.state.store import FORMAT
 from reconciler.sandbox.state.world import Lag, Row, World
 from reconciler.sandbox.wire import Request, is_number, json_bytes
@@ -63,6 +65,117 @@ def _capped(limit: int, most: int) -> int:
     if limit < 1:
         raise ControlError("limit must be 1 or more")
     return min(limit, most)
+
+
+_COLUMNS = "kind, name, arn, document"
+_MATCHES = (
+    "gone_from IS NULL AND (?1 = '' OR kind = ?1) AND (?2 = '' OR kind <> ?2)"
+    " AND (?3 = '' OR account = ?3) AND (?4 = '' OR region = ?4)"
+)
+# Not the document: a search must not tell whether a secret contains a text.
+_CONTAINS = (
+    " AND (instr(lower(name), lower(?{0})) OR instr(lower(arn), lower(?{0}))"
+    " OR EXISTS (SELECT 1 FROM json_each(document, '$.tags') WHERE instr(lower(key || '=' || value), lower(?{0}))))"
+)
+_MAX_OFFSET = 1 << 40
+_MOST_WORDS = 8
+_SHOWN = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What resources to find: with all words of a text in name, ARN or tags; "" is no restriction.
+
+    without: a kind to leave out.
+    """
+
+    text: str = ""
+    kind: str = ""
+    without: str = ""
+    account: str = ""
+    region: str = ""
+
+    def _where(self) -> tuple[str, list[str]]:
+        words = self.text.split()[:_MOST_WORDS]
+        conditions = [_CONTAINS.format(5 + at) for at in range(len(words))]
+        return _MATCHES + "".join(conditions), [self.kind, self.without, self.account, self.region, *words]
+
+    def count(self, connection: sqlite3.Connection) -> dict[str, int]:
+        """Return the number of matching resources of each kind."""
+        where, values = self._where()
+        # The condition is composed of constants; values are bound.
+        return dict(connection.execute(f"SELECT kind, count(*) FROM resources WHERE {where} GROUP BY kind", values))  # noqa: S608
+
+    def page(self, connection: sqlite3.Connection, now: float, limit: int, offset: int) -> list[JsonDict]:
+        """Return matching resources, newest first."""
+        where, values = self._where()
+        # Both are integers.
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM resources WHERE {where} ORDER BY seq DESC LIMIT {limit:d} OFFSET {offset:d}",  # noqa: S608
+            values,
+        ).fetchall()
+        return [_entry(kind, name, arn, settled(json.loads(document), now)) for kind, name, arn, document in rows]
+
+
+def _entry(kind: str, name: str, arn: str, document: JsonDict) -> JsonDict:
+    return {
+        "kind": kind,
+        "name": name,
+        "arn": arn,
+        "state": document.get("state", ""),
+        "tags": document.get("tags", {}),
+        "digest": _digest(document),
+    }
+
+
+def _digest(document: JsonDict) -> str:
+    """Return a short digest of a resource without its tags; it covers secrets and does not reveal them."""
+    rest = {name: value for name, value in document.items() if name != "tags"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _describe(world: World, row: Row, kind: Kind, model: ServiceModel) -> JsonDict:
+    """Return a resource with its members as its Get operation shows them, its children, its users and its streams."""
+    document = settled(row.document, world.now)
+    connection = world.connection
+    used_by = "FROM links JOIN resources USING (seq) WHERE links.target = ? AND gone_from IS NULL"
+    (users,) = connection.execute(f"SELECT count(*) {used_by}", (row.arn,)).fetchone()
+    found: JsonDict = {
+        **_entry(row.kind, document.get("name", ""), row.arn, document),
+        "account": world.account,
+        "region": world.region,
+        "properties": project_by_shape(model.shapes, _shape_of(kind, model), document, masked=True),
+        "parent": row.parent or "",
+        "children": [child.arn for child in world.children(row.arn)],
+        "usedBy": [
+            {"name": name, "arn": arn}
+            for name, arn in connection.execute(f"SELECT name, arn {used_by} ORDER BY seq LIMIT {_SHOWN}", (row.arn,))
+        ],
+        "users": users,
+    }
+    if kind.type == "channel":
+        recent, _ = sessions.page_of_channel(world, row.arn, _SHOWN, "")
+        found["streams"] = [
+            {
+                "streamId": each.stream_id,
+                "isLive": each.is_live(world.now),
+                "startTime": each.started,
+                "endTime": None if each.is_live(world.now) else each.ended,
+                "health": each.document["health"],
+                "viewers": each.document["viewers"],
+            }
+            for each in recent
+        ]
+    return found
+
+
+def _shape_of(kind: Kind, model: ServiceModel) -> str:
+    """Return the name of the shape that a kind's Get operation answers with."""
+    for operation in model.operations.values():
+        members = model.shapes[operation.output]["members"] if operation.output else {}
+        if operation.name.startswith("Get") and kind.member in members:
+            return str(members[kind.member]["shape"])
+    raise KeyError(kind.member)
 
 
 class Control:
@@ -408,16 +521,18 @@ class Control:
         """
         if offset < 0:
             raise ControlError("offset must be 0 or more")
-        search = Search(text, kind, without, account, region)
+        search = _Search(text, kind, without, account, region)
         with self._parts.store.transaction(write=False) as connection:
-            return search.page(connection, self._parts.clock.now(), _capped(limit, _MAX_LIMIT), min(offset, MAX_OFFSET))
+            return search.page(
+                connection, self._parts.clock.now(), _capped(limit, _MAX_LIMIT), min(offset, _MAX_OFFSET)
+            )
 
     def kinds(
         self, text: str = "", kind: str = "", without: str = "", account: str = "", region: str = ""
     ) -> dict[str, int]:
         """Return how many resources of each kind `inventory` finds."""
         with self._parts.store.transaction(write=False) as connection:
-            return Search(text, kind, without, account, region).count(connection)
+            return _Search(text, kind, without, account, region).count(connection)
 
     def resource(self, arn: str) -> JsonDict:
         """Return a resource with its members, secrets masked, what it belongs to, what uses it, and a channel's streams."""
@@ -425,7 +540,7 @@ class Control:
         if kind is not None:
             with self._parts.store.transaction(write=False) as connection:
                 world, row = self._resource(connection, arn)
-                return describe(world, row, kind, self._parts.models[parts[2]])
+                return _describe(world, row, kind, self._parts.models[parts[2]])
         raise ControlError(f"resource {arn} does not exist")
 
     def reset(self) -> JsonDict:

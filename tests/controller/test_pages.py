@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.controller import pages
-from reconciler.controller.chart import Point, plot
 from reconciler.controller.controller import Snapshot
+from reconciler.controller.pages import Point, plot
 from reconciler.controller.state import Inventory, ManagedResource, Mode, RepositoryState, Run, RunStatus, TargetState
 from reconciler.controller.store import Store
 from reconciler.diff import FieldChange

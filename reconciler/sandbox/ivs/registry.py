@@ -15,10 +15,11 @@ from reconciler.sandbox.ivs.kinds import (
     QUOTAS,
     RATES,
     RECORDING,
+    RULES,
     SLATE,
     STREAM_KEY,
+    too_many_tags,
 )
-from reconciler.sandbox.ivs.rules import RULES, too_many_tags
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import Call, Handler, Service, deleter, getter, lister, not_found, refuse, validation
 from reconciler.sandbox.state.world import Row

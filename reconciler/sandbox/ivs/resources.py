@@ -9,8 +9,19 @@ import functools
 import hashlib
 from collections.abc import Callable
 
-from reconciler.sandbox.ivs.kinds import AD, CHANNEL, KEY_PAIR, POLICY, RECORDING, SLATE, STREAM_KEY
-from reconciler.sandbox.ivs.rules import CHANNEL_DEFAULTS, channel_problems, fingerprint, merged_channel
+from reconciler.sandbox.ivs.kinds import (
+    AD,
+    CHANNEL,
+    CHANNEL_DEFAULTS,
+    KEY_PAIR,
+    POLICY,
+    RECORDING,
+    SLATE,
+    STREAM_KEY,
+    channel_problems,
+    fingerprint,
+    merged_channel,
+)
 from reconciler.sandbox.ivs.sessions import live_session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import (
