@@ -17,8 +17,7 @@ from queue import SimpleQueue
 from reconciler import logs
 from reconciler.apply.call import Answer, Context, WriteCalls
 from reconciler.apply.claims import NewResources
-from reconciler.apply.create import DeferredCheck
-from reconciler.apply.duplicates import Resolution, resolve_duplicates
+from reconciler.apply.create import DeferredCheck, Resolution, resolve_duplicates
 from reconciler.apply.events import ActionFinished, Event, StepFinished
 from reconciler.apply.live_channels import LiveWaits, StreamCheck, WaitingStep
 from reconciler.apply.step import STOP_STREAM, StepResult, run_step

@@ -27,7 +27,7 @@ from reconciler.model.target import HOME_REGIONS, Sink, Target
 if TYPE_CHECKING:
     from reconciler.aws.client import IvsGateway, OnRequest
     from reconciler.aws.limiter import Pacers
-    from reconciler.aws.parameters import Parameters
+    from reconciler.aws.stores import Parameters
     from reconciler.model.resource import Trail
 
 
@@ -105,9 +105,8 @@ def connect(  # noqa: PLR0915 - opens each client where its settings are known
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
     from reconciler.aws.limiter import PROCESS_PACERS
     from reconciler.aws.overview import read_quotas
-    from reconciler.aws.parameters import open_parameters
-    from reconciler.aws.secret_stores import SecretPublisher
     from reconciler.aws.session import open_client, open_session
+    from reconciler.aws.stores import SecretPublisher, open_parameters
 
     if target.region not in HOME_REGIONS:
         raise UsageError(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.errors import AwsError
-    from reconciler.executors.executor import Executor, Task
+    from reconciler.executors import Executor, Task
     from reconciler.executors.fleet import ApplyElsewhere
     from reconciler.model.target import Project, Shards, Target
     from reconciler.plan.plan import Plan
@@ -99,7 +99,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.plan import warn
-    from reconciler.executors.executor import Threads
+    from reconciler.executors import Threads
     from reconciler.executors.fleet import read_all, tasks_of
     from reconciler.git.clone import head_commit
     from reconciler.workflow.progress import reading
@@ -151,7 +151,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.errors import AdoptionError, StalePlan
-    from reconciler.executors.executor import Threads
+    from reconciler.executors import Threads
     from reconciler.executors.fleet import tasks_of
     from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed

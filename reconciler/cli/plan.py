@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.errors import AwsError
-    from reconciler.executors.executor import Executor
+    from reconciler.executors import Executor
     from reconciler.model.address import Address
     from reconciler.model.target import Guardrails, Project
     from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
@@ -348,7 +348,7 @@ def executor_of(args: argparse.Namespace, context: Context, targets: int = 0) ->
     if where.kind == "threads" and timeout:
         raise UsageError("--target-timeout needs --executor processes or dask: a thread cannot be given up")
     if where.kind == "threads":
-        from reconciler.executors.executor import Threads
+        from reconciler.executors import Threads
 
         return Threads(at_once)
     if where.kind == "dask":

@@ -28,7 +28,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from reconciler import __version__
 from reconciler.errors import AwsError, UsageError, imports_of
-from reconciler.executors.executor import Control, Task, Work
+from reconciler.executors import Control, Task, Work
 from reconciler.files import open_private, read_private, replace_file
 from reconciler.network import why_unreachable
 from reconciler.report.words import join_words

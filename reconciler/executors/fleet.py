@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.aws.connection import Connection, connect
 from reconciler.errors import AdoptionError, AwsError, StalePlan
-from reconciler.executors.executor import Control, Executor, Task
+from reconciler.executors import Control, Executor, Task
 from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.target import Project, Target

@@ -30,7 +30,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
 from reconciler.errors import AwsError
-from reconciler.executors.executor import Control, Task, Work
+from reconciler.executors import Control, Task, Work
 from reconciler.logs import configure
 from reconciler.workflow.survey import Progress, default_at_once, has_failed, outcome_of
 

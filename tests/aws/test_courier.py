@@ -16,8 +16,8 @@ import boto3
 import pytest
 
 from reconciler.aws.client import Answer, IvsGateway
-from reconciler.aws.secret_stores import SecretPublisher, write_sandbox_store
 from reconciler.aws.session import open_client, open_session
+from reconciler.aws.stores import SecretPublisher, write_sandbox_store
 from reconciler.errors import AwsError
 from reconciler.model.kinds import Service
 from reconciler.model.target import Sink, SinkValue, Store, Target
@@ -167,7 +167,7 @@ def test_a_file_is_its_owners_alone_and_never_written_over(tmp_path: Path) -> No
 def _killed_in_the_middle_of_writing(path: Path) -> int:
     """Write a file in a process that the system kills once a part of the value is on the disk; return the signal."""
     script = (
-        "import resource, signal, sys; from pathlib import Path; from reconciler.aws.secret_stores import write_value_file; "
+        "import resource, signal, sys; from pathlib import Path; from reconciler.aws.stores import write_value_file; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
         "write_value_file(Path(sys.argv[1]), sys.argv[2])"
     )
@@ -186,7 +186,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_no_half_of_a_value(tmp_
 def test_values_that_are_handed_over_at_once_do_not_write_one_another_away(tmp_path: Path) -> None:
     path = tmp_path / "dev.db.sinks.json"
     script = (
-        "import sys; from pathlib import Path; from reconciler.aws.secret_stores import write_sandbox_store; from reconciler.model.target import Sink, Store\n"
+        "import sys; from pathlib import Path; from reconciler.aws.stores import write_sandbox_store; from reconciler.model.target import Sink, Store\n"
         "for number in range(60): write_sandbox_store(Path(sys.argv[1]), Sink(Store.PARAMETER_STORE, f'/{sys.argv[2]}/{number}'), 'x')"
     )
     both = [subprocess.Popen([sys.executable, "-c", script, str(path), who]) for who in ("one", "two")]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from reconciler.apply import Event, StepFinished
-from reconciler.aws.secret_stores import SecretPublisher
+from reconciler.aws.stores import SecretPublisher
 from reconciler.model.address import DELIVERED, Address
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Sink, Store

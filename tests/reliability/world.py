@@ -15,8 +15,8 @@ from typing import Any
 from reconciler.apply import Event
 from reconciler.aws.client import Answer, IvsGateway
 from reconciler.aws.connection import Connection
-from reconciler.aws.secret_stores import SecretPublisher
 from reconciler.aws.session import open_client, open_session
+from reconciler.aws.stores import SecretPublisher
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, Service
 from reconciler.model.kinds.ivs import STREAM_KEY

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import AdoptionError, AwsError, Problem
-from reconciler.executors.executor import Control, Task, Threads
+from reconciler.executors import Control, Task, Threads
 from reconciler.executors.fleet import ApplyElsewhere, Silent, read_all, tasks_of
 from reconciler.executors.processes import Processes
 from reconciler.model.resource import DesiredState
