@@ -76,8 +76,9 @@ def _data_file(service: str) -> Path:
     return versions[-1]
 
 
+@functools.cache
 def load(service: str = "ivs") -> ServiceModel:
-    """Return the model of a service from the installed botocore. Raises ModelNotFoundError if it is not there."""
+    """Return the model of a service from the installed botocore; nothing changes it. Raises ModelNotFoundError if it is not there."""
     path = _data_file(service)
     raw = path.read_bytes()
     if path.suffix == ".gz":
