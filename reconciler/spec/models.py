@@ -4,7 +4,7 @@ Names, limits and patterns are those of the service model (botocore, ``ivs`` 202
 The models only validate; the plain mappings are used afterwards. Rules between fields are in ``rules``.
 """
 
-from __future__ import annotations
+# Without postponed annotations: pydantic would compile each one again from its text, half of the time that the models take.
 
 import os
 from collections.abc import Mapping

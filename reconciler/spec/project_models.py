@@ -1,6 +1,6 @@
 """pydantic models of the project file, and the JSON Schemas of project and spec files. Rules between fields are in ``project``."""
 
-from __future__ import annotations
+# Without postponed annotations: see ``models``.
 
 from typing import Annotated, Any, Literal
 
