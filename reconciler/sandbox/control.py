@@ -27,7 +27,7 @@ from reconciler.sandbox.model import JsonDict, ServiceModel, project_by_shape, u
 from reconciler.sandbox.registry import HANDLERS, QUOTAS, kind_of
 from reconciler.sandbox.service import Kind, settled
 from reconciler.sandbox.settings import ControlError, VirtualClock, applied_quota, set_quota
-from reconciler.sandbox.state import events, journal
+from reconciler.sandbox.state.logs import MAX_CALL_RECORDS, find_calls, latest_events
 from reconciler.sandbox.state.store import FORMAT
 from reconciler.sandbox.state.world import Lag, Row, World
 from reconciler.sandbox.wire import Request, is_number, json_bytes
@@ -465,14 +465,14 @@ class Control:
 
         `arn` restricts them to calls whose parameters or result name this resource.
         """
-        self._parts.journal.flush(self._parts.store)
+        self._parts.call_log.flush(self._parts.store)
         with self._parts.store.transaction(write=False) as connection:
-            return journal.query(
+            return find_calls(
                 connection,
                 operation=operation,
                 account=account,
                 region=region,
-                limit=_capped(limit, journal.MAX_RECORDS),
+                limit=_capped(limit, MAX_CALL_RECORDS),
                 arn=arn,
                 before=before,
             )
@@ -480,14 +480,14 @@ class Control:
     def clear_calls(self) -> JsonDict:
         """Clear the call log."""
         with self._writing() as connection:
-            self._parts.journal.clear()
+            self._parts.call_log.clear()
             connection.execute("DELETE FROM calls")
         return {}
 
     def events(self, limit: int = 100) -> list[JsonDict]:
         """Return events as EventBridge delivers them, newest first."""
         with self._parts.store.transaction(write=False) as connection:
-            return events.latest(connection, self._parts.clock.now(), _capped(limit, _MAX_LIMIT))
+            return latest_events(connection, self._parts.clock.now(), _capped(limit, _MAX_LIMIT))
 
     def advance(self, seconds: float) -> JsonDict:
         """Advance the virtual clock."""
@@ -546,7 +546,7 @@ class Control:
     def reset(self) -> JsonDict:
         """Delete resources, streams, events, call log, faults and lag, and restore the settings of the start."""
         self._parts.store.clear()
-        self._parts.journal.clear()
+        self._parts.call_log.clear()
         self._parts.faults.clear()
         self._parts.lag = Lag()
         self._parts.limiter.restore()

@@ -28,8 +28,7 @@ from reconciler.sandbox.http import page, server
 from reconciler.sandbox.http.server import SandboxHTTPServer, serve
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.settings import Assumptions, Clock, Settings, SystemClock
-from reconciler.sandbox.state import events
-from reconciler.sandbox.state.journal import Journal
+from reconciler.sandbox.state.logs import EVENT_STREAM_PATH, CallLog, Poster, follow_events
 from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.wire import Disruption, Request, Response, is_number
 
@@ -191,7 +190,7 @@ class Sandbox:
             keys=keys,
             faults=FaultRules(random.Random(seed)),  # noqa: S311
             limiter=RateLimiter(self._store, time, assumptions, quotas),
-            journal=Journal(),
+            call_log=CallLog(),
             strict=auth == "strict",
         )
         self._engine = Engine(parts)
@@ -202,7 +201,7 @@ class Sandbox:
             self._pages = page.Pages(
                 self.control, str(self._store.path or "memory"), control_token, self.client_settings
             )
-            self._poster = events.Poster(self._store, time, post_events_to) if post_events_to else None
+            self._poster = Poster(self._store, time, post_events_to) if post_events_to else None
         except ValueError:
             self._store.close()
             raise
@@ -248,7 +247,7 @@ class Sandbox:
         if self._poster is not None:
             self._poster.stop()
         try:
-            self._engine.parts.journal.flush(self._store)
+            self._engine.parts.call_log.flush(self._store)
         except sqlite3.Error as error:
             # Only records of reads and errors are lost, on a full disk.
             log.warning("cannot store the last records of the call log: %s", error)
@@ -287,8 +286,8 @@ class Sandbox:
             refused = control_http.refuse_without_token(request, self.control_token)
             if refused is not None:
                 return refused
-        if request.path == events.STREAM_PATH:
-            return events.follow(self._store, self._clock, request, self._stopping)
+        if request.path == EVENT_STREAM_PATH:
+            return follow_events(self._store, self._clock, request, self._stopping)
         if request.path.startswith(control_http.PREFIX):
             return control_http.answer(self.control, request)
         return self._engine.handle(request, source_ip)

@@ -24,7 +24,7 @@ from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 from reconciler.sandbox.registry import HANDLERS, SERVICES
 from reconciler.sandbox.service import Call, is_write, refuse
 from reconciler.sandbox.settings import Assumptions, Clock, ControlError, Settings
-from reconciler.sandbox.state.journal import CallRecord, Journal
+from reconciler.sandbox.state.logs import CallLog, CallRecord
 from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.state.world import Lag, World
 from reconciler.sandbox.supporting import SupportingCall, error_of_service, find_call
@@ -144,7 +144,7 @@ class Parts:
     keys: Mapping[str, AccessKey]
     faults: FaultRules
     limiter: RateLimiter
-    journal: Journal
+    call_log: CallLog
     strict: bool = False
     lag: Lag = field(default_factory=Lag)
 
@@ -244,7 +244,7 @@ class Engine:
     def _answer_supporting(self, attempt: _Attempt, call: SupportingCall) -> Response:
         parts = self.parts
         if call.service == "cloudtrail":
-            parts.journal.flush(parts.store)
+            parts.call_log.flush(parts.store)
         with parts.store.transaction(write=False) as connection:
             answer = call.answer(
                 connection,
@@ -254,7 +254,7 @@ class Engine:
                 parts.settings.assume,
                 parts.clock.now(),
             )
-        parts.journal.defer(self._record(attempt, 200))
+        parts.call_log.defer(self._record(attempt, 200))
         return answer
 
     def _process(self, attempt: _Attempt, operation: Operation) -> Response:
@@ -278,9 +278,9 @@ class Engine:
                 logged = (
                     model.project_by_shape(shapes, operation.output, body, masked=True) if operation.output else None
                 )
-                parts.journal.write(connection, self._record(attempt, operation.status, result=logged))
+                parts.call_log.write(connection, self._record(attempt, operation.status, result=logged))
         if not write:
-            parts.journal.defer(self._record(attempt, operation.status))
+            parts.call_log.defer(self._record(attempt, operation.status))
         headers = (*(FRONT_HEADERS if operation.front_headers else ()), ("x-amzn-RequestId", attempt.request_id))
         if operation.status == 204:
             return Response(204, headers)
@@ -291,7 +291,7 @@ class Engine:
     def _refuse(self, attempt: _Attempt, error: ApiError, fault: str = "") -> Response:
         """Answer with an error and log the call."""
         answer = self._error(attempt, error)
-        self.parts.journal.defer(self._record(attempt, answer.status, error=error, fault=fault))
+        self.parts.call_log.defer(self._record(attempt, answer.status, error=error, fault=fault))
         return answer
 
     def _error(self, attempt: _Attempt, error: ApiError) -> Response:
@@ -310,7 +310,7 @@ class Engine:
         if fault.effect in REFUSALS:
             return self._refuse(attempt, self._injected(attempt, fault), fault.effect)
         status = 503 if fault.effect == "html" else None
-        self.parts.journal.defer(self._record(attempt, status, fault=f"{fault.effect} before"))
+        self.parts.call_log.defer(self._record(attempt, status, fault=f"{fault.effect} before"))
         return _disrupted(fault, Response(200))
 
     def _injected(self, attempt: _Attempt, fault: Fault) -> ApiError:

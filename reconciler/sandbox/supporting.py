@@ -29,7 +29,7 @@ from reconciler.sandbox.model import MASK, JsonDict, iso8601, violation_text
 from reconciler.sandbox.registry import SERVICES, kind_of
 from reconciler.sandbox.service import Service
 from reconciler.sandbox.settings import Assumptions, ResourceQuota, applied_quota
-from reconciler.sandbox.state import journal
+from reconciler.sandbox.state.logs import find_calls
 from reconciler.sandbox.state.world import decode_token, encode_token
 from reconciler.sandbox.wire import (
     ApiError,
@@ -238,7 +238,7 @@ def _lookup_events(connection: sqlite3.Connection, caller: Caller, request: Json
     before = _event_position(request.get("NextToken"))
     found: list[JsonDict] = []
     while True:
-        batch = journal.query(
+        batch = find_calls(
             connection,
             services=SERVICES,
             account=caller.account,

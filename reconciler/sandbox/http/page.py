@@ -22,7 +22,7 @@ from reconciler.sandbox.control import Control
 from reconciler.sandbox.model import JsonDict, iso8601
 from reconciler.sandbox.registry import SERVICES
 from reconciler.sandbox.settings import ControlError
-from reconciler.sandbox.state.events import event_name
+from reconciler.sandbox.state.logs import event_name
 from reconciler.sandbox.wire import Request, Response, parse_position
 
 if TYPE_CHECKING:

@@ -14,7 +14,13 @@ from reconciler.sandbox.ivs.kinds import CONCURRENT_STREAMS, CONCURRENT_VIEWS
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import new_id, settled
 from reconciler.sandbox.settings import ControlError, applied_quota
-from reconciler.sandbox.state import events
+from reconciler.sandbox.state.logs import (
+    LIMIT_BREACH,
+    RECORDING_STATE_CHANGE,
+    STREAM_HEALTH_CHANGE,
+    STREAM_STATE_CHANGE,
+    append_event,
+)
 from reconciler.sandbox.state.world import Row, World, decode_token, encode_token, order_of, position_in
 from reconciler.sandbox.wire import is_number
 
@@ -170,10 +176,10 @@ def go_live(world: World, channel: Row, rng: random.Random, *, viewers: int = 0,
     )
     session = Session(cursor.lastrowid or 0, stream_id, channel.arn, world.now, None, document)
     for event in ("Session Created", "Stream Start"):
-        events.append(world, channel.arn, events.STATE, session.detail(event))
+        append_event(world, channel.arn, STREAM_STATE_CHANGE, session.detail(event))
     _log_recording(world, session, "Recording Start")
     if health == "STARVING":
-        events.append(world, channel.arn, events.HEALTH, session.detail("Starvation Start"))
+        append_event(world, channel.arn, STREAM_HEALTH_CHANGE, session.detail("Starvation Start"))
     _check_views(world, session, viewers)
     return {"channelArn": channel.arn, "streamId": stream_id, "health": health, "viewers": viewers}
 
@@ -182,7 +188,7 @@ def end_stream(world: World, session: Session, *, at: float) -> None:
     """End a stream at an instant, which may be in the future."""
     world.connection.execute("UPDATE sessions SET ended = ? WHERE seq = ?", (at, session.seq))
     for event in ("Session Ended", "Stream End"):
-        events.append(world, session.channel, events.STATE, session.detail(event), at=at)
+        append_event(world, session.channel, STREAM_STATE_CHANGE, session.detail(event), at=at)
     _log_recording(world, session, "Recording End", at=at, duration=max(0, int((at - session.started) * 1000)))
 
 
@@ -193,7 +199,7 @@ def set_health(world: World, session: Session, health: str) -> None:
     replace(world, session, {**session.document, "health": health})
     if (before == "STARVING") != (health == "STARVING"):
         event = "Starvation Start" if health == "STARVING" else "Starvation End"
-        events.append(world, session.channel, events.HEALTH, session.detail(event))
+        append_event(world, session.channel, STREAM_HEALTH_CHANGE, session.detail(event))
 
 
 def set_viewers(world: World, session: Session, viewers: int) -> None:
@@ -231,7 +237,7 @@ def _recording(world: World, channel: str, stream_id: str, rng: random.Random, d
 def _log_recording(world: World, session: Session, status: str, *, at: float | None = None, duration: int = 0) -> None:
     if "recording" in session.document:
         detail = {**session.document["recording"], "recording_status": status, "recording_duration_ms": duration}
-        events.append(world, session.channel, events.RECORDING, detail, at=at)
+        append_event(world, session.channel, RECORDING_STATE_CHANGE, detail, at=at)
 
 
 def _check_views(world: World, session: Session, viewers: int) -> None:
@@ -248,4 +254,4 @@ def _breach(world: World, channel: str, name: str, limit_name: str, limit: int, 
         "limit_unit": "Count",
         "channel_name": name,
     }
-    events.append(world, channel, events.LIMIT, detail)
+    append_event(world, channel, LIMIT_BREACH, detail)

@@ -7,7 +7,7 @@ from reconciler.sandbox.ivs.resources import batch_code
 from reconciler.sandbox.ivs.sessions import Session
 from reconciler.sandbox.model import JsonDict
 from reconciler.sandbox.service import Call, conflict, new_id, not_found, salt, validation
-from reconciler.sandbox.state import events
+from reconciler.sandbox.state.logs import AD_BREAK_STATE_CHANGE, ERROR_EVENTS, append_event, events_of_session
 from reconciler.sandbox.wire import ApiError
 
 PAGE = 100
@@ -64,7 +64,7 @@ def get_stream_session(call: Call, request: JsonDict) -> JsonDict:
     session = sessions.session_of(call.world, channel.arn, stream_id)
     if session is None:
         raise not_found(f"{channel.arn}/{stream_id}" if stream_id else channel.arn)
-    happened = events.of_session(call.world, channel.arn, session.stream_id)
+    happened = events_of_session(call.world, channel.arn, session.stream_id)
     return {"streamSession": {**session.document, **_times(call, session), "truncatedEvents": happened}}
 
 
@@ -94,7 +94,7 @@ def insert_ad_break(call: Call, request: JsonDict) -> JsonDict:
         "ad_break_id": break_id,
         "duration_seconds": request["durationSeconds"],
     }
-    events.append(call.world, channel.arn, events.AD_BREAK, detail)
+    append_event(call.world, channel.arn, AD_BREAK_STATE_CHANGE, detail)
     return {"adBreakId": break_id, "targetStartAt": start}
 
 
@@ -145,8 +145,8 @@ def _summary(session: Session) -> JsonDict:
 
 def _session_summary(call: Call, session: Session) -> JsonDict:
     """Return a session as lists show it."""
-    happened = events.of_session(call.world, session.channel, session.stream_id)
-    failed = any(event["name"] in events.ERROR_EVENTS for event in happened)
+    happened = events_of_session(call.world, session.channel, session.stream_id)
+    failed = any(event["name"] in ERROR_EVENTS for event in happened)
     return {**_times(call, session), "hasErrorEvent": failed}
 
 

@@ -1,4 +1,8 @@
-"""The event log, in the format that EventBridge delivers for IVS (user guide: EventBridge).
+"""The two logs of the sandbox: of calls, and of the events that EventBridge delivers for IVS (user guide: EventBridge).
+
+The call log has caller, operation, time and answer of each call, with secrets masked. A successful change is logged in its own
+transaction, so it is never lost. Other calls are kept in memory until the next write or query, so that a read takes no
+write lock on the database.
 
 The service sends events for streams, health, limits, recordings and ad breaks, not for changes of configuration. An
 event may be logged before its time, as a stopped stream ends a little later; it is not shown until then. Delivery, as
@@ -12,8 +16,11 @@ import logging
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.sandbox.model import JsonDict, iso8601
@@ -22,25 +29,130 @@ from reconciler.sandbox.state.store import Store
 from reconciler.sandbox.state.world import World
 from reconciler.sandbox.wire import Request, Response, parse_position
 
-STATE = "IVS Stream State Change"
-HEALTH = "IVS Stream Health Change"
-LIMIT = "IVS Limit Breach"
-RECORDING = "IVS Recording State Change"
-AD_BREAK = "IVS Ad Break State Change"
+MAX_CALL_RECORDS = 20_000
+_TRIM_EVERY = 500
+
+
+@dataclass(slots=True, kw_only=True)
+class CallRecord:
+    """One call; `status` is None if the caller got no answer, `user` is the IAM principal."""
+
+    time: float
+    request_id: str
+    service: str
+    operation: str
+    account: str
+    region: str
+    user: str
+    access_key: str
+    source_ip: str
+    user_agent: str
+    read_only: bool
+    status: int | None
+    error_code: str = ""
+    error_message: str = ""
+    fault: str = ""
+    parameters: JsonDict | None = None
+    result: JsonDict | None = None
+
+    def to_json(self) -> str:
+        """Return the record as JSON; `asdict` would copy the documents."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+
+class CallLog:
+    """The call log of one database."""
+
+    def __init__(self) -> None:
+        """Start without records in memory."""
+        self._lock = threading.Lock()
+        self._unsaved: deque[CallRecord] = deque(maxlen=MAX_CALL_RECORDS)
+        self._written = 0
+
+    def defer(self, record: CallRecord) -> None:
+        """Keep the record of a call without a change in memory."""
+        with self._lock:
+            self._unsaved.append(record)
+
+    def write(self, connection: sqlite3.Connection, record: CallRecord | None = None) -> None:
+        """Store the records in memory, and one more, in a write transaction."""
+        with self._lock:
+            records = [*self._unsaved]
+            self._unsaved.clear()
+        if record is not None:
+            records.append(record)
+        connection.executemany(
+            "INSERT INTO calls (time, account, region, operation, document) VALUES (?, ?, ?, ?, ?)",
+            [(each.time, each.account, each.region, each.operation, each.to_json()) for each in records],
+        )
+        self._written += len(records)
+        if self._written >= _TRIM_EVERY:
+            self._written = 0
+            connection.execute("DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?", (MAX_CALL_RECORDS,))
+
+    def flush(self, store: Store) -> None:
+        """Store the records in memory in a new transaction, unless the store has no file yet."""
+        if self._unsaved and store.is_created:
+            with store.transaction(write=True) as connection:
+                self.write(connection)
+
+    def clear(self) -> None:
+        """Discard the records in memory."""
+        with self._lock:
+            self._unsaved.clear()
+
+
+def find_calls(  # noqa: PLR0913 - one restriction each, by name
+    connection: sqlite3.Connection,
+    *,
+    operation: str = "",
+    account: str = "",
+    region: str = "",
+    services: Collection[str] = (),
+    since: float = 0.0,
+    until: float | None = None,
+    limit: int = 100,
+    before: int | None = None,
+    arn: str = "",
+) -> list[dict[str, Any]]:
+    """Return records, newest first; the `seq` of the last one is `before` of the next page.
+
+    arn: a resource that parameters or result name.
+    """
+    rows = connection.execute(
+        "SELECT seq, document FROM calls WHERE (?1 = '' OR operation = ?1)"
+        " AND (?2 = '' OR account = ?2) AND (?3 = '' OR region = ?3) AND time >= ?4"
+        " AND (?5 IS NULL OR time <= ?5) AND (?6 IS NULL OR seq < ?6)"
+        " AND (?7 = '[]' OR json_extract(document, '$.service') IN (SELECT value FROM json_each(?7)))"
+        " AND (?8 = '' OR instr(document, ?8)) ORDER BY seq DESC LIMIT ?9",
+        (
+            *(operation, account, region, since, until, before, json.dumps([*services])),
+            json.dumps(arn) if arn else "",
+            limit,
+        ),
+    )
+    return [{"seq": seq, **json.loads(document)} for seq, document in rows]
+
+
+STREAM_STATE_CHANGE = "IVS Stream State Change"
+STREAM_HEALTH_CHANGE = "IVS Stream Health Change"
+LIMIT_BREACH = "IVS Limit Breach"
+RECORDING_STATE_CHANGE = "IVS Recording State Change"
+AD_BREAK_STATE_CHANGE = "IVS Ad Break State Change"
 
 log = logging.getLogger("reconciler.sandbox")
 
-STREAM_PATH = "/_sandbox/events/stream"
+EVENT_STREAM_PATH = "/_sandbox/events/stream"
 _POLL_SECONDS = 0.2
 _HEARTBEAT_SECONDS = 5.0
-_BATCH = 100
+_EVENTS_AT_ONCE = 100
 _POST_TIMEOUT = 5.0
 
 ERROR_EVENTS = frozenset({"Stream Failure", "Starvation Start", "Recording Start Failure", "Recording End Failure"})
 MAX_SESSION_EVENTS = 500
 
 
-def append(world: World, channel: str, detail_type: str, detail: JsonDict, *, at: float | None = None) -> None:
+def append_event(world: World, channel: str, detail_type: str, detail: JsonDict, *, at: float | None = None) -> None:
     """Log an event of a channel, now or at an instant."""
     time = world.now if at is None else at
     event = {
@@ -66,7 +178,7 @@ def event_name(event: JsonDict) -> str:
     return str(detail.get("event_name") or detail.get("recording_status") or detail.get("limit_name", ""))
 
 
-def of_session(world: World, channel: str, stream_id: str) -> list[JsonDict]:
+def events_of_session(world: World, channel: str, stream_id: str) -> list[JsonDict]:
     """Return the stream events of a session, newest first, at most 500 (service model: StreamSession)."""
     rows = world.connection.execute(
         "SELECT time, document FROM events WHERE channel = ? AND time <= ?"
@@ -83,7 +195,7 @@ def of_session(world: World, channel: str, stream_id: str) -> list[JsonDict]:
     return found
 
 
-def latest(connection: sqlite3.Connection, now: float, limit: int) -> list[JsonDict]:
+def latest_events(connection: sqlite3.Connection, now: float, limit: int) -> list[JsonDict]:
     """Return due events, newest first."""
     rows = connection.execute(
         "SELECT document FROM events WHERE time <= ? ORDER BY time DESC, seq DESC LIMIT ?", (now, limit)
@@ -91,7 +203,7 @@ def latest(connection: sqlite3.Connection, now: float, limit: int) -> list[JsonD
     return [json.loads(document) for (document,) in rows]
 
 
-def follow(store: Store, clock: Clock, request: Request, stopping: threading.Event) -> Response:
+def follow_events(store: Store, clock: Clock, request: Request, stopping: threading.Event) -> Response:
     """Return an answer without end: new events, or those after the client's last one."""
     last = parse_position(request.headers.get("last-event-id", ""))
     start = _last_position(store) if last is None else last
@@ -113,7 +225,7 @@ def _due(store: Store, clock: Clock, start: int) -> list[tuple[int, JsonDict]]:
     """Return the next events after a position, up to the first one that is not due, so that none is skipped."""
     with store.transaction(write=False) as connection:
         rows = connection.execute(
-            "SELECT seq, time, document FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (start, _BATCH)
+            "SELECT seq, time, document FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (start, _EVENTS_AT_ONCE)
         ).fetchall()
     now = clock.now()
     return [(found, json.loads(document)) for found, _, document in takewhile(lambda row: row[1] <= now, rows)]
