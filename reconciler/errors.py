@@ -7,6 +7,7 @@ A failed action of an apply is not an exception; it is an outcome in the result.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, Self
@@ -185,6 +186,15 @@ def imports_of(what: str, extra: str) -> Iterator[None]:
         raise UsageError(
             f"{what} cannot load its packages ({type(error).__name__}: {reason}); {_install(extra)}"
         ) from error
+
+
+def internal_error(error: BaseException) -> str:
+    """Return a message for an unexpected exception: its type and place, without its text, which may contain anything."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    place = f" at {os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno}" if at else ""  # noqa: PTH119 - quick to import
+    return f"internal error ({type(error).__name__}{place}); please report it"
 
 
 def _install(extra: str) -> str:

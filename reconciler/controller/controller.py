@@ -1,7 +1,8 @@
 """The controller's loop: follows the branch, reconciles targets when they are due, and saves the results.
 
 One thread owns all state and calls ``step``. Fetches and reconciliations run in executors, and their results come back
-through an inbox, so that nothing here waits for git or AWS, and a target that hangs delays no other.
+through an inbox, so that nothing here waits for git or AWS, and a target that hangs delays no other. ``Follower`` fetches the
+branch and reads its newest commit in the fetcher's thread.
 After a success, a target is due after its interval, with jitter. After a failure it is due soon, then later each time, up
 to the interval or an hour, whichever is longer; soon as well while another run is changing it.
 A new commit, or a request, makes it due at once.
@@ -23,7 +24,6 @@ from typing import Any
 
 from reconciler import logs
 from reconciler.controller.config import Window
-from reconciler.controller.follow import FetchResult, Follower, internal_error, repository_after
 from reconciler.controller.reconcile import Dependencies, Granted, reconcile_target
 from reconciler.controller.state import (
     APPLYING,
@@ -40,9 +40,9 @@ from reconciler.controller.state import (
     unaccepted,
 )
 from reconciler.controller.store import Flags, Store, StoreError
-from reconciler.errors import AwsError
+from reconciler.errors import AwsError, internal_error
 from reconciler.git.git import GitError, Trouble
-from reconciler.git.source import CheckedRevision, ProjectRules, Source
+from reconciler.git.source import CheckedRevision, Commit, ProjectRules, Source, load_revision
 from reconciler.model.target import Shards, targets_of_unknown_account
 from reconciler.workflow.notifications import Delivery
 
@@ -188,6 +188,117 @@ class Snapshot:
     now: float
     shard: Shards | None = None
     others: Others = field(default_factory=Others)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """The result of a fetch: a new revision, an error, or neither if the branch has not moved.
+
+    ``resumed`` is from the mirror, ``first`` the first revision that the mirror follows.
+    """
+
+    revision: CheckedRevision | None
+    trouble: GitError | None
+    resumed: bool = False
+    first: bool = False
+
+
+class Follower:
+    """Fetches the branch and reads its commits."""
+
+    def __init__(
+        self,
+        source: Source,
+        rules: ProjectRules,
+        records: Path,
+        *,
+        allow_rewind: bool = False,
+        allow_new_stack: bool = False,
+    ) -> None:
+        self._source = source
+        self._rules = rules
+        self._records = records
+        self._is_open = False
+        self._allow_rewind = allow_rewind
+        self._allow_new_stack = allow_new_stack
+
+    def fetch(self, current: CheckedRevision | None, stack: str = "") -> list[FetchResult]:
+        """Fetch the branch and return the result. The first time, it comes after the commit followed before the restart.
+
+        ``stack`` is the stack that is followed: a commit of another one is not, because everything would be created a second time.
+        """
+        results: list[FetchResult] = []
+        if not self._is_open:
+            self._is_open = True
+            results += self._resume(stack)
+            current = results[0].revision if results else None
+        try:
+            commit = self._source.fetch()
+            # For the first commit that the forge answers with: an option that stays set must not allow the next rewind.
+            allow_rewind, self._allow_rewind = self._allow_rewind, False
+            allow_new_stack, self._allow_new_stack = self._allow_new_stack, False
+            revision, is_first = None, self._source.followed_id() is None
+            if current is None or commit.id != current.commit.id:
+                if not allow_rewind:
+                    self._source.check_descends(commit)
+                revision = self._read(commit)
+                if stack and not allow_new_stack:
+                    _check_stack(revision, stack)
+                self._source.follow(commit)
+            results.append(FetchResult(revision, None, first=is_first))
+        except GitError as error:
+            results.append(FetchResult(None, error))
+        return results
+
+    def _resume(self, stack: str) -> list[FetchResult]:
+        commit = self._source.open()
+        if commit is None:
+            return []
+        try:
+            revision = self._read(commit)
+            if stack:
+                _check_stack(revision, stack)
+            return [FetchResult(revision, None, resumed=True)]
+        except GitError:
+            return []  # the fetch that follows reports it
+
+    def _read(self, commit: Commit) -> CheckedRevision:
+        with self._source.files(commit) as folder:
+            return load_revision(
+                folder,
+                commit,
+                self._rules,
+                records=self._records,
+                path=self._source.path,
+                missing=self._source.missing(commit, folder),
+            )
+
+
+def _check_stack(revision: CheckedRevision, stack: str) -> None:
+    found = revision.project.stack
+    if found != stack:
+        raise GitError(
+            f"commit {revision.commit.short} renames the stack from {stack} to {found}, which would leave every resource of {stack} "
+            "behind and create all of them again; it is not followed. Revert it, or restart with --allow-new-stack",
+            Trouble.NEW_STACK,
+        )
+
+
+def repository_after(
+    before: RepositoryState, fetched: FetchResult, revision: CheckedRevision | None, now: float
+) -> RepositoryState:
+    """Return the state of the branch after a fetch. ``revision`` is the one in use from now on."""
+    state = replace(before, commit=revision.commit if revision else None, tried_at=now)
+    if fetched.trouble is None:
+        return replace(state, fetched_at=now, failures=0, trouble=None, message="")
+    is_reached = fetched.trouble.trouble is not Trouble.UNREACHABLE and revision is not None
+    return replace(
+        state,
+        fetched_at=now if is_reached else state.fetched_at,
+        failures=state.failures + 1,
+        trouble=fetched.trouble.trouble,
+        message=str(fetched.trouble),
+    )
 
 
 class Controller:

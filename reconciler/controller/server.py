@@ -25,8 +25,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 
 from reconciler import logs
-from reconciler.controller.follow import internal_error
-from reconciler.errors import UsageError
+from reconciler.errors import UsageError, internal_error
 from reconciler.report.html import SCRIPT, script_source
 
 if TYPE_CHECKING:

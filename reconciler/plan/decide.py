@@ -57,9 +57,17 @@ from reconciler.plan.decision import (
 )
 from reconciler.plan.guardrails import PREFIX, hold_verdicts, members_to_adopt, quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
-from reconciler.plan.namesakes import explain, explain_renamed, has_same_key, without_public_key
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
-from reconciler.plan.pairing import Ownership, choose_resources, classify, has_failed
+from reconciler.plan.pairing import (
+    Ownership,
+    choose_resources,
+    classify,
+    explain_namesakes,
+    explain_renamed,
+    has_failed,
+    has_same_key,
+    without_public_key,
+)
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import held_material, removals, treatments
 from reconciler.plan.selection import Selection, is_beside, is_selected, select
@@ -330,7 +338,7 @@ def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, 
         explanation, blocked = without_public_key(resource, namesakes)
     elif namesakes and (same_key or not is_beside(inputs.options, resource.address)):
         rivals = inputs.owned.rivals.get(resource.address, ())
-        explanation, blocked = explain(resource, namesakes, rivals, inputs.desired.stack)
+        explanation, blocked = explain_namesakes(resource, namesakes, rivals, inputs.desired.stack)
     elif (renamed := inputs.owned.renamed.get(resource.address)) and not is_beside(inputs.options, resource.address):
         explanation, blocked = explain_renamed(resource, renamed)
     elif former := inputs.owned.lookalikes.get(resource.address):

@@ -19,8 +19,14 @@ from typing import NamedTuple
 
 from reconciler.aws.connection import Connection, connect
 from reconciler.aws.limiter import is_throttle
-from reconciler.drift.blame import blamed, operations_for
-from reconciler.drift.classify import AppliedCommit, classify, depends_on_record, select_findings
+from reconciler.drift.classify import (
+    AppliedCommit,
+    blamed,
+    classify,
+    depends_on_record,
+    operations_for,
+    select_findings,
+)
 from reconciler.drift.report import DriftReport, at_default
 from reconciler.errors import AwsError, UsageError, os_reason
 from reconciler.files import replace_file

@@ -33,7 +33,7 @@ from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
 from reconciler.plan.guardrails import members_to_adopt, needs_applied_quotas
 from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
-from reconciler.plan.namesakes import name_of
+from reconciler.plan.pairing import name_of
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.selection import kinds_to_read, unmatched_globs
 from reconciler.plan.steps import Expected, reads_of
