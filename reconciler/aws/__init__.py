@@ -1,4 +1,4 @@
-"""The only package that talks to AWS: sessions, paced and retried calls, live state, secret stores, locks.
+"""The only package that talks to AWS: sessions, paced and retried calls, live state, stores that values are published to, locks.
 
 Imports ``model`` and boto3; decides nothing.
 ``client`` removes secrets from answers.

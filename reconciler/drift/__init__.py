@@ -1,7 +1,7 @@
 """What differs from the last apply, what is pending, missing, orphaned or unmanaged. Pure: values in, values out.
 
 Imports ``plan``, ``diff`` and ``model``.
-Read first: ``report`` (the values), then ``classify.find_drift``.
+Read first: ``report`` (the values), then ``classify.classify``.
 ``DriftStatus`` is here, as every view needs it, and the views of a plan do not need the rest.
 """
 

@@ -21,7 +21,7 @@ from reconciler.model.resource import LiveResource
 from reconciler.model.target import Receiver, ReceiverType, S3Lock, Sink, Store
 from tests.aws.faulty import Said, faulty
 from tests.aws.makers import HERE, gateway_to
-from tests.aws.test_courier import VALUE, courier
+from tests.aws.test_stores import VALUE, courier
 from tests.cli.support import ACCOUNT, REGION, arn_of, outside, run, stack
 
 ARN = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/a"
