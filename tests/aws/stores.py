@@ -86,6 +86,16 @@ class Stores:
         found = self._ask("ssm", "AmazonSSM.GetParameter", {"Name": sink.name, "WithDecryption": True})
         return found and str(found["Parameter"]["Value"])
 
+    def hold(self, sink: Sink, value: str) -> None:
+        """Create what a sink names, with a value."""
+        if sink.store is Store.SECRETS_MANAGER:
+            body = {"Name": sink.name, "SecretString": value}
+            assert self._ask("secretsmanager", "secretsmanager.CreateSecret", body)
+        else:
+            assert self._ask(
+                "ssm", "AmazonSSM.PutParameter", {"Name": sink.name, "Value": value, "Type": "SecureString"}
+            )
+
     def handle(self, request: Request, source_ip: str = "") -> Response:
         """Answer one request of any kind."""
         del source_ip
