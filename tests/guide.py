@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.preloaded import write_program
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = (
@@ -110,7 +112,8 @@ def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str
     """
     (folder / "bin").mkdir()
     # Programs of this environment, which need not be on the path.
-    for name, module in (("ivs-reconciler", "reconciler"), ("aws", "awscli"), ("dask", "dask")):
+    write_program(folder / "bin" / "ivs-reconciler")
+    for name, module in (("aws", "awscli"), ("dask", "dask")):
         program = folder / "bin" / name
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n', encoding="utf-8")
         program.chmod(0o755)
