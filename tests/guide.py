@@ -12,7 +12,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -112,11 +111,8 @@ def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str
     """
     (folder / "bin").mkdir()
     # Programs of this environment, which need not be on the path.
-    write_program(folder / "bin" / "ivs-reconciler")
-    for name, module in (("aws", "awscli"), ("dask", "dask")):
-        program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
+    for name, module in (("ivs-reconciler", "reconciler"), ("aws", "awscli"), ("dask", "dask")):
+        write_program(folder / "bin" / name, module)
     for package in hidden:
         (folder / "hidden").mkdir(exist_ok=True)
         (folder / "hidden" / f"{package}.py").write_text(

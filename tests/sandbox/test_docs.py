@@ -34,9 +34,7 @@ def shims(folder: Path) -> None:
     """Put this project's command, and the AWS one, where the page's commands find them."""
     folder.mkdir()
     write_program(folder / "ivs-reconciler")
-    aws = folder / "aws"
-    aws.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m awscli "$@"\n')
-    aws.chmod(0o755)
+    write_program(folder / "aws", "awscli")
 
 
 def wait_for(port: int) -> None:
