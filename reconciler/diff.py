@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from reconciler.model.address import OWN, KindName, comparable_tags
 from reconciler.model.kinds import KINDS, Shape
 from reconciler.model.values import REF, Ref, Value
 
 
-@dataclass(frozen=True, slots=True)
-class FieldChange:
+class FieldChange(NamedTuple):
     """One path with its value before and after. Paths are JSON pointers into properties, or ``/tags/<key>``.
 
     ``absent_before`` and ``absent_after`` tell an absent field from the value ``None``.

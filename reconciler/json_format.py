@@ -10,11 +10,11 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import cached_property
 from itertools import count
+from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from pydantic_core import PydanticCustomError, SchemaSerializer, SchemaValidator, ValidationError
@@ -43,7 +43,6 @@ _SENTENCES = {
     "greater_than_equal": "is not a count",
     "tuple_type": "is not a list",
     "dict_type": "is not an object",
-    "dataclass_type": "is not an object",
 }
 """What ``FormatError`` says, by pydantic's type of error."""
 
@@ -209,33 +208,36 @@ def object_of(**members: Form) -> Form:
 
 
 def record(cls: type[Any], /, **members: Form) -> Form:
-    """Return the form of a frozen dataclass with slots; ``members`` are by attribute, in the order in which they are written.
+    """Return the form of a named tuple; ``members`` are by attribute, in the order in which they are written.
 
     A member that is a property is only written. An attribute without a member has its default when read.
     """
-    defaults = {field.name: field.default for field in fields(cls)}
-    shown = [_member(attribute, form, defaults) for attribute, form in members.items()]
-    hidden = [
-        core.dataclass_field(name, core.with_default_schema(ANY, default=value), init=False, serialization_exclude=True)
-        for name, value in defaults.items()
-        if name not in members
-    ]
-    arguments = core.dataclass_args_schema(cls.__name__, [*shown, *hidden])
-    return core.dataclass_schema(cls, arguments, list(members), slots=True)
+    defaults = cls._field_defaults
+    read = {
+        attribute: core.typed_dict_field(
+            form, required=not _marks(form).keys() & {"omitted", "lenient"}, validation_alias=_name(attribute, form)
+        )
+        for attribute, form in members.items()
+        if attribute in cls._fields and "written_only" not in _marks(form)
+    }
+    shown = {_name(attribute, form): _shown_field(form, defaults.get(attribute)) for attribute, form in members.items()}
+    values = attrgetter(*members) if len(members) > 1 else lambda value: (getattr(value, *members),)
+
+    def write(value: Any) -> dict[str, Any]:
+        return dict(zip(shown, values(value), strict=True))
+
+    written = core.plain_serializer_function_ser_schema(write, return_schema=core.typed_dict_schema(shown))
+    return core.no_info_after_validator_function(
+        lambda found: cls(**found), core.typed_dict_schema(read), serialization=written
+    )
 
 
-def _member(attribute: str, form: Form, defaults: Mapping[str, object]) -> core.DataclassField:
-    marks, name, default = _marks(form), _name(attribute, form), defaults.get(attribute)
-    may_lack = marks.keys() & {"omitted", "lenient", "written_only"}
-    return core.dataclass_field(
-        attribute,
-        core.with_default_schema(form, default=default) if may_lack else form,
-        kw_only=True,
-        init=attribute in defaults and "written_only" not in marks,
-        validation_alias=name,
-        serialization_alias=name,
-        serialization_exclude_if=(lambda value: value == default) if "omitted" in marks else None,
-        metadata={"optional": "omitted" in marks},
+def _shown_field(form: Form, default: object) -> core.TypedDictField:
+    omitted = "omitted" in _marks(form)
+    return core.typed_dict_field(
+        form,
+        serialization_exclude_if=(lambda value: value == default) if omitted else None,
+        metadata={"optional": omitted},
     )
 
 
@@ -253,9 +255,6 @@ def _schema(form: Form) -> dict[str, Any]:
             key, reference = self.get_cache_defs_ref_schema(CoreRef(marks["definition"]))
             self.definitions[key] = made
             return reference
-
-        def dataclass_schema(self, schema: core.DataclassSchema) -> dict[str, Any]:
-            return self.generate_inner(schema["schema"])
 
         def default_schema(self, schema: core.WithDefaultSchema) -> dict[str, Any]:
             return self.generate_inner(schema["schema"])

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from reconciler import logs
@@ -359,7 +359,7 @@ class Graph:
         """Replace the outcome of a settled step, with the ARNs it returned; return the new outcome of its action."""
         index = self._action_index[outcome.step]
         before = self._settled[outcome.step]
-        self._settled[outcome.step] = replace(outcome, calls=max(before.calls, outcome.calls))
+        self._settled[outcome.step] = outcome._replace(calls=max(before.calls, outcome.calls))
         self._arns[index] = arns.get(self._actions[index].address, self._arns.get(index, ""))
         return self._finish(index, Changes())
 

@@ -198,13 +198,11 @@ class S3LockBackend:
 
     def _client(self) -> Any:
         if self._made is None:
-            from dataclasses import replace
-
             from reconciler.aws.session import open_client, open_session
 
             session = open_session(self._target, self._target.endpoint_url)
             # The target's endpoint is that of IVS; botocore finds that of S3, including AWS_ENDPOINT_URL_S3.
             self._made = open_client(
-                session, "s3", replace(self._target, region=self._lock.region or self._target.region), None, 1
+                session, "s3", self._target._replace(region=self._lock.region or self._target.region), None, 1
             )
         return self._made

@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _adopt(args: argparse.Namespace) -> int:
-    from dataclasses import replace
     from pathlib import Path
 
     from reconciler.cli import approval
@@ -85,7 +84,7 @@ def _adopt(args: argparse.Namespace) -> int:
                     project, (target,), options, desired=desired, adopt={target.name: adopt}, progress=progress
                 )
             )
-        survey = replace(survey, plan=_adoptions_only(survey.plan, adopt))
+        survey = survey._replace(plan=_adoptions_only(survey.plan, adopt))
         plan = combine_plans(project, (survey,), options, git_commit=head_commit(Path(project.root)))
         if not survey.plan.actions and args.format == "text":
             said = "".join(f"{address} is managed by this stack already.\n" for address in adopt)
@@ -146,8 +145,6 @@ def _adopt_problems(adopt: Mapping[Address, str], target: Target, desired: Desir
 
 def _adoptions_only(plan: TargetPlan, adopt: Mapping[Address, str]) -> TargetPlan:
     """Return the part of a plan that adopts these resources, and the stream keys of these channels. Other actions that are due are counted."""
-    from dataclasses import replace
-
     from reconciler.model.kinds import parent_of
     from reconciler.plan.order import blocked_verdicts, with_verdicts
     from reconciler.plan.plan import Verb
@@ -160,8 +157,7 @@ def _adoptions_only(plan: TargetPlan, adopt: Mapping[Address, str]) -> TargetPla
     actions = with_verdicts(plan.actions, blocked_verdicts(plan.actions, {}, left), left)
     count = len(left)
     notes = (f"{count:,} other {'action is' if count == 1 else 'actions are'} due; run plan for them",) if left else ()
-    return replace(
-        plan,
+    return plan._replace(
         actions=actions,
         summary=plan.summary.counting(actions),
         orphans=(),
@@ -203,7 +199,6 @@ def run_forget(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    from dataclasses import replace
     from pathlib import Path
 
     from reconciler.cli import approval
@@ -222,7 +217,7 @@ def _forget(args: argparse.Namespace) -> int:
 
         def survey(forget: Mapping[str, frozenset[Address]]) -> tuple[Survey, ...]:
             states = {
-                name: replace(state, forget=state.forget | forget[name] - _in_spec(state))
+                name: state._replace(forget=state.forget | forget[name] - _in_spec(state))
                 for name, state in desired.items()
             }
             with reading(sys.stderr, len(targets)) as progress:
@@ -244,7 +239,7 @@ def _forget(args: argparse.Namespace) -> int:
         if globs:
             surveys = survey(chosen)  # again, with the stream keys of these channels
         surveys = tuple(
-            replace(one, plan=_forgotten_only(one.plan, chosen[one.target.name]))
+            one._replace(plan=_forgotten_only(one.plan, chosen[one.target.name]))
             for one in surveys
             if chosen[one.target.name]
         )
@@ -346,8 +341,6 @@ def _unread_kinds(word: str, surveys: tuple[Survey, ...]) -> Iterator[str]:
 
 def _forgotten_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     """Return the part of a plan that forgets these resources, and the stream keys of these channels. Other actions that are due are counted."""
-    from dataclasses import replace
-
     from reconciler.model.kinds import parent_of
     from reconciler.plan.plan import Verb
 
@@ -358,10 +351,9 @@ def _forgotten_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPl
     )
     left = len(plan.actions) - len(actions)
     notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run plan for them",) if left else ()
-    return replace(
-        plan,
+    return plan._replace(
         actions=actions,
-        summary=replace(plan.summary.counting(actions), orphaned=0),
+        summary=plan.summary.counting(actions)._replace(orphaned=0),
         orphans=(),
         duplicates=(),
         kept=(),

@@ -146,7 +146,6 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PLR0915 - one check after the other
     import contextlib
     import sys
-    from dataclasses import replace
     from pathlib import Path
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
@@ -171,7 +170,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
     _refuse_plan_options(args)
     saved = [(path, load_plan(path)) for path in (context.directory / name for name in args.plan_files)]
     plan = select_targets(merge_plans([(str(path), one) for path, one in saved]), context.targets)
-    plan = replace(plan, options=plan.options.allowing(plan_options_of(args)))
+    plan = plan._replace(options=plan.options.allowing(plan_options_of(args)))
     project, targets = project_of(context)
     check_project(plan, project)
     if context.shard:
@@ -205,7 +204,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
             tasks = tasks_of(project, targets, desired, plan.options, adopt)
             elsewhere = _elsewhere(executor, tasks, project, args)
             found = _read_approved(
-                executor, [replace(task, approved=by_name[task.target.name]) for task in tasks], project, missed
+                executor, [task._replace(approved=by_name[task.target.name]) for task in tasks], project, missed
             )
             return approve_and_run(
                 plan,
@@ -237,7 +236,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
         moved = stale_reasons(plan, surveys)
         if moved:
             raise StalePlan.because(moved)
-        work = [replace(survey, plan=plan_to_run(by_name[survey.target.name], survey)) for survey in surveys]
+        work = [survey._replace(plan=plan_to_run(by_name[survey.target.name], survey)) for survey in surveys]
         return approve_and_run(plan, work, project, args, context, lost=lost, before_first_call=first, missed=missed)
 
 
@@ -266,15 +265,13 @@ def _elsewhere(executor: Executor, tasks: Sequence[Task], project: Project, args
 
 def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:
     """Return the plan of those targets of a shard that it has. Raises ``UsageError`` if it has none of them."""
-    from dataclasses import replace
-
     from reconciler.errors import UsageError
 
     names = {target.name for target in targets}
     found = tuple(target for target in plan.targets if target.name in names)
     if targets and not found:
         raise UsageError(f"--shard {shard}: the plan has none of its targets; pass the plan of this shard too")
-    return replace(plan, targets=found, shards=shard)
+    return plan._replace(targets=found, shards=shard)
 
 
 def _refuse_plan_options(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TextIO, cast
@@ -111,8 +111,7 @@ def approve_and_run(
     ``missed`` are the targets that could not be read: the others are applied. Raises their errors if there is nothing to apply.
     ``lost`` has an event for each lock, set when it is lost. ``elsewhere`` applies through an executor.
     """
-    plan = replace(
-        plan,
+    plan = plan._replace(
         targets=tuple(survey.plan for survey in surveys),
         failed=(*plan.failed, *(FailedTarget(name, str(error)) for name, error in missed.items())),
     )
@@ -198,7 +197,7 @@ def _with_commit(plan: Plan, surveys: Sequence[Survey], project: Project, args: 
     commit = UNKNOWN_COMMIT
     if args.command == "apply" and not (plan.options.only or plan.options.exclude):
         commit = commit_to_record(project, {survey.target.name: survey.desired for survey in surveys})
-    return [replace(survey, commit=commit) for survey in surveys]
+    return [survey._replace(commit=commit) for survey in surveys]
 
 
 def _note(text: str) -> None:

@@ -162,7 +162,7 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
         report = read_reports([context.directory / name for name in args.plan])
         if report.plan:
             allowed = report.plan.options.allowing(plan_options_of(args))
-            report = replace(report, plan=replace(report.plan, options=allowed))
+            report = replace(report, plan=report.plan._replace(options=allowed))
         return report, _refusals(report.plan, context, {}) if report.plan and not report.plan.of_revisions else {}
     from reconciler.cli.plan import make_plan
 

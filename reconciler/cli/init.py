@@ -238,8 +238,6 @@ def _forge_of(folder: Path) -> str:
 
 def _export(answers: _Answers, context: Context, project_file: Path) -> Exported:
     """Read the account and return its spec files; nothing is written. Raises ``AwsError`` and ``UsageError``."""
-    from dataclasses import replace
-
     from reconciler.model.target import Target
     from reconciler.workflow.export import Wanted, export_targets, project_without_file
     from reconciler.workflow.progress import reading
@@ -250,7 +248,7 @@ def _export(answers: _Answers, context: Context, project_file: Path) -> Exported
         **project.targets,
         _SANDBOX: Target(_SANDBOX, answers.region, sandbox=str(project_file.parent / ".sandbox")),
     }
-    project = replace(project, stack=answers.stack, targets=targets)
+    project = project._replace(stack=answers.stack, targets=targets)
     command = ("ivs-reconciler", *(("-C", context.start) if context.start != "." else ()))
     with reading(sys.stderr) as progress:
         return export_targets(

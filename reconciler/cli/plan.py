@@ -131,7 +131,6 @@ class PlannedProject(NamedTuple):
 
 def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     """Read and plan every target. Raises ``AwsError`` if none could be read."""
-    from dataclasses import replace
     from pathlib import Path
 
     from reconciler.executors.fleet import Planning, fleet_of, tasks_of
@@ -158,13 +157,13 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         check_globs(options, desired, surveys, specs_of_other_shards(context, project, options, desired.keys()))
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
-        plan = replace(plan, failed=tuple(FailedTarget(name, str(error)) for name, error in fleet.missed.items()))
+        plan = plan._replace(failed=tuple(FailedTarget(name, str(error)) for name, error in fleet.missed.items()))
         recorded, notes = last_applies(project, surveys)
     failures = [fleet.failure] if fleet.failure else []
     if failures and not plan.targets:
         raise failures[0]
     if plan.git_commit:
-        plan = replace(plan, git_tree=tree_of(Path(project.root), plan.git_commit), base=base)
+        plan = plan._replace(git_tree=tree_of(Path(project.root), plan.git_commit), base=base)
     return PlannedProject(
         plan,
         project,

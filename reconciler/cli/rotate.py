@@ -61,7 +61,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rotate(args: argparse.Namespace) -> int:
-    from dataclasses import replace
     from pathlib import Path
 
     from reconciler.cli import approval
@@ -103,7 +102,7 @@ def _rotate(args: argparse.Namespace) -> int:
                     at_once=args.targets_at_once,
                 )
             )
-        surveys = tuple(replace(survey, plan=_rotations_only(survey.plan, rotate.addresses)) for survey in surveys)
+        surveys = tuple(survey._replace(plan=_rotations_only(survey.plan, rotate.addresses)) for survey in surveys)
         plan = combine_plans(project, surveys, PlanOptions(), git_commit=head_commit(Path(project.root)))
         return approval.approve_and_run(plan, surveys, project, args, context, lost=lost)
 
@@ -146,8 +145,6 @@ def _unknown(addresses: tuple[Address, ...], desired: Mapping[str, DesiredState]
 
 def _rotations_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     """Return the part of a plan that rotates these keys, without other actions that are due. Raises ``UsageError``."""
-    from dataclasses import replace
-
     from reconciler.errors import UsageError
 
     actions = tuple(_with_hint(action) for action in plan.actions if action.address in addresses)
@@ -157,23 +154,19 @@ def _rotations_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPl
             raise UsageError(f"{action.address}: its channel is not created yet, or will be replaced; apply first")
     left = len(plan.actions) - len(actions)
     notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run apply for them",) if left else ()
-    return replace(
-        plan, actions=actions, summary=plan.summary.counting(actions), orphans=(), duplicates=(), kept=(), notes=notes
+    return plan._replace(
+        actions=actions, summary=plan.summary.counting(actions), orphans=(), duplicates=(), kept=(), notes=notes
     )
 
 
 def _with_hint(action: Action) -> Action:
     """Return an action blocked by a broadcast with a hint to ``--even-live``."""
-    from dataclasses import replace
-
     if action.blocked is None or action.blocked.code != "live":
         return action
-    return replace(
-        action,
-        blocked=replace(
-            action.blocked,
-            message=f"{action.blocked.message}; or add --even-live: the broadcast continues, with a deleted key",
-        ),
+    return action._replace(
+        blocked=action.blocked._replace(
+            message=f"{action.blocked.message}; or add --even-live: the broadcast continues, with a deleted key"
+        )
     )
 
 

@@ -45,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
 def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     """Release one lock; return ``False`` if it is kept."""
     import time
-    from dataclasses import replace
 
     from reconciler.errors import AwsError, UsageError
     from reconciler.model.target import format_time
@@ -56,7 +55,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     except (AwsError, UsageError):
         if not force:
             raise
-        backend.force(replace(new_holder("unlock", time.time()), released=True))
+        backend.force(new_holder("unlock", time.time())._replace(released=True))
         return _print(name, backend, "was damaged; released")
     if holder is None or holder.released:
         return _print(name, backend, "is free")
@@ -68,7 +67,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
         end = f"was held by {holder}"
     else:
         return False
-    if backend.write(replace(holder, released=True), token) is None:
+    if backend.write(holder._replace(released=True), token) is None:
         _write(f"{name}: {backend.where} has just changed; run unlock again\n", sys.stderr)
         return False
     return _print(name, backend, f"{end}; released")

@@ -595,7 +595,7 @@ class Controller:
         if run is None or before is None:
             return
         # The store has the rest. In memory it would be megabytes for each target.
-        report = run.report and replace(run.report, findings=(), unmanaged=(), addresses=())
+        report = run.report and run.report._replace(findings=(), unmanaged=(), addresses=())
         kept = replace(run, plan=None, result=None, report=report, inventory=None)
         state = state_after(before, kept, self._settings.schedule, now, self._draw())
         if self._revision is not None and self._revision.commit.id != run.commit:

@@ -177,11 +177,11 @@ def _due(revision: CheckedRevision, mode: Mode, survey: Survey) -> Survey:
     """Return the survey with the plan that the mode is about: the whole, or with ``heal`` back to what was last applied."""
     if mode is not Mode.HEAL:
         return survey
-    project, target = revision.project, replace(survey.target, prune=False)
+    project, target = revision.project, survey.target._replace(prune=False)
     applied = applied_specs(records_of(project), project.stack, target.name, survey.live)
     desired = as_applied(survey.desired, survey.live, applied)
     plan = plan_target(project, target, desired, survey.live, _OPTIONS, survey.connection, {})
-    return replace(survey, target=target, desired=desired, plan=replace(plan, orphans=()))
+    return survey._replace(target=target, desired=desired, plan=plan._replace(orphans=()))
 
 
 def _with_findings(run: Run, revision: CheckedRevision, survey: Survey, deps: Dependencies) -> Run:
@@ -244,19 +244,19 @@ def _apply(
     writes = due.plan.actions or (commit and find_unknown_commit(due.plan, due.live, due.desired.stack))
     locked = (due.target,) if writes else ()
     # The record keeps what is in the spec and was not touched.
-    recorded = replace(due.desired, resources={**survey.desired.resources, **due.desired.resources})
+    recorded = due.desired._replace(resources={**survey.desired.resources, **due.desired.resources})
     with (
         bound_contextvars(target=run.target, commit=run.commit, plan=run.plan_id),
         lock_targets(
             locked, "run", notify=lambda text: _LOG.warning("lock", reason=text), clock=LockClock(deps.now, deps.sleep)
         ) as lost,
     ):
-        if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey)).plan) != fingerprint(
+        if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey, deps)).plan) != fingerprint(
             due.plan
         ):
             raise PlanRefused("another run applied before the lock was acquired; the next reconciliation plans again")
         results = apply_plans(
-            [replace(due, desired=recorded, commit=commit)],
+            [due._replace(desired=recorded, commit=commit)],
             revision.project,
             _NoProgress(),
             stop=deps.stop,
@@ -298,7 +298,7 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
         return replace(
             run, status=RunStatus.INCOMPLETE, message="interrupted by shutdown; the next reconciliation plans the rest"
         )
-    left = _repeat_survey(revision, survey)
+    left = _repeat_survey(revision, survey, deps)
     run = _with_findings(run, revision, left, deps)
     failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
     if failed:
@@ -314,13 +314,14 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
     )
 
 
-def _repeat_survey(revision: CheckedRevision, survey: Survey) -> Survey:
+def _repeat_survey(revision: CheckedRevision, survey: Survey, deps: Dependencies) -> Survey:
     """Read and plan again, with the same connection."""
     target, desired, connection = survey.target, survey.desired, survey.connection
     records_of(revision.project).refresh(target.name)
+    began = deps.monotonic()
     live = read_target(connection, desired, _OPTIONS)
     plan = plan_target(revision.project, target, desired, live, _OPTIONS, connection, {})
-    return Survey(target, desired, live, plan, connection)
+    return Survey(target, desired, live, plan, connection, began)
 
 
 def _is_blocked(plan: TargetPlan) -> bool:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -158,7 +157,7 @@ def open_controller(
 
 def _rules(options: Options, config: str | None) -> ProjectRules:
     pin = load_pin(Path(options.pin)) if options.pin else None
-    return ProjectRules(config, replace(NO_LIMITS, **options.guardrails), pin, options.allowed_paths)
+    return ProjectRules(config, NO_LIMITS._replace(**options.guardrails), pin, options.allowed_paths)
 
 
 def _schedule(options: Options) -> Schedule:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange, escape
@@ -129,7 +129,7 @@ def _known(action: Action, live: LiveState) -> Action | None:
         for change in action.changes
         if not (isinstance(change.after, Ref) and change.after.address.kind in live.unreadable)
     )
-    return replace(action, changes=changes) if changes or not action.changes else None
+    return action._replace(changes=changes) if changes or not action.changes else None
 
 
 def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
@@ -361,8 +361,7 @@ def select_findings(
     fields = tuple(one for one in report.default_fields if is_selected(scope, one.address))
     touched = {action.address for action in plan.actions if action.verb is not Verb.DELETE}
     unread = tuple(unread_of(addresses, live))
-    part = replace(
-        report,
+    part = report._replace(
         unmanaged=() if scope.only else report.unmanaged,
         managed=sum(is_selected(scope, address) for address, _ in live.claims(stack)),
         unchanged=sum(address not in touched for address in addresses),
@@ -406,10 +405,10 @@ def blamed(report: DriftReport, trail: Trail, stack: str, former: Mapping[Addres
     """Return the report with the callers of each finding that is drift. ``former`` has the recorded ARNs of addresses."""
     attribution = _Attribution(trail, stack, former, days)
     findings = tuple(
-        replace(finding, blame=attribution.blame(finding)) if finding.is_drift else finding
+        finding._replace(blame=attribution.blame(finding)) if finding.is_drift else finding
         for finding in report.findings
     )
-    return replace(report, findings=findings)
+    return report._replace(findings=findings)
 
 
 def _operations_of(finding: Finding) -> Iterable[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -29,8 +28,7 @@ from reconciler.plan.codec import ADDRESS, ARN, PATH, SHARDS, UNMANAGED, freeze_
 from reconciler.plan.plan import TargetPlan
 
 
-@dataclass(frozen=True, slots=True)
-class AttributedCall:
+class AttributedCall(NamedTuple):
     """One call that changed a resource, from CloudTrail. Parameter values are not kept: they may contain secrets.
 
     ``who`` is the principal, ``at`` the time in ISO 8601, ``source`` the client, ``operation`` its name, ``event`` the id of the CloudTrail event.
@@ -43,16 +41,14 @@ class AttributedCall:
     event: str
 
 
-@dataclass(frozen=True, slots=True)
-class Blame:
+class Blame(NamedTuple):
     """The calls that caused a finding, newest first. ``remark`` says why there are none, or what is incomplete."""
 
     calls: tuple[AttributedCall, ...] = ()
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One resource that is out of sync; ``changes`` go from the live value to the one of the spec.
 
     ``wanted`` means that it is expected: an interrupted replacement left it behind.
@@ -75,8 +71,7 @@ class Finding:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(NamedTuple):
     """Differences of one resource that the caller asked to ignore, and their standing."""
 
     address: Address
@@ -85,16 +80,14 @@ class Ignored:
     changes: tuple[FieldChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AtDefault:
+class AtDefault(NamedTuple):
     """The fields of one resource that the spec does not set and that have the AWS default."""
 
     address: Address
     fields: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class DriftReport:
+class DriftReport(NamedTuple):
     """The findings of one target.
 
     ``drifted`` means that there is drift, ``pending`` that there are pending changes; both may be true.
@@ -134,8 +127,7 @@ class DriftReport:
 
     def with_findings(self, findings: tuple[Finding, ...], ignored: tuple[Ignored, ...]) -> DriftReport:
         """Return the report with other findings, and the ignored ones. Due deletes stay pending."""
-        return replace(
-            self,
+        return self._replace(
             findings=findings,
             drifted=any(finding.is_drift for finding in findings),
             pending=self._waits(findings),
@@ -229,7 +221,7 @@ def without_ignored(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[D
         rest = tuple(change for change in finding.changes if not rules[change.path])
         # The digest tag differs because the field does, and is no finding by itself.
         if any(change.path != _DIGEST_TAG for change in rest):
-            kept.append(replace(finding, changes=rest))
+            kept.append(finding._replace(changes=rest))
     return report.with_findings(tuple(kept), tuple(ignored)), frozenset(matched)
 
 
@@ -331,13 +323,12 @@ REPORT = Format(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DriftReports:
+class DriftReports(NamedTuple):
     """The reports of the targets of a run. ``failed`` are those that could not be read, and why; ``shards`` as of ``Plan``."""
 
     stack: str
     reports: tuple[DriftReport, ...]
-    failed: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = {}
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     shards: Shards | None = None
@@ -349,7 +340,7 @@ def read_drift(content: object) -> DriftReports:
     options = report.get("options", {})
     return DriftReports(
         report["stack"],
-        tuple(replace(target, **options) for target in report["targets"]),
+        tuple(target._replace(**options) for target in report["targets"]),
         {one["name"]: one["message"] for one in report.get("failed") or ()},
         **options,
         shards=report.get("shards"),

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeVar
 
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
@@ -32,8 +32,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """What work on one target takes. ``project`` is the project file with this target only.
 
     ``adopt`` has the ARNs of the live resources to adopt for addresses. ``approved`` is the plan to apply, and ``commit`` what the apply records.
@@ -44,7 +43,7 @@ class Task:
     target: Target
     desired: DesiredState
     options: PlanOptions
-    adopt: Mapping[Address, str] = field(default_factory=dict)
+    adopt: Mapping[Address, str] = {}
     approved: TargetPlan | None = None
     commit: str = ""
     applied: AppliedCommit | None = None

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -372,7 +372,7 @@ def work_at_worker(version: str, key: str, data: bytes) -> bytes:
             ensure_folder(Path(folder))
             for name, text in records.items():
                 replace_file(Path(folder, FOLDER, name), text)
-            here = replace(task, project=replace(task.project, root=folder))
+            here = task._replace(project=task.project._replace(root=folder))
             try:
                 result = outcome_of(partial(work, here, Control(stop=stop)))
                 outcome = result if isinstance(result, AwsError) else _Value(result)

@@ -9,7 +9,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -59,7 +59,7 @@ def tasks_of(
     """Return the task of each target. ``adopt`` has, by target, the ARNs of the live resources to adopt for addresses."""
     return [
         Task(
-            replace(project, targets={target.name: target}),
+            project._replace(targets={target.name: target}),
             target,
             desired[target.name],
             options,
@@ -84,7 +84,7 @@ class Planning:
             if changed := stale_lines(task.approved, found):
                 return StalePlan.because(changed)
             try:
-                found = replace(found, plan=plan_to_run(task.approved, found))
+                found = found._replace(plan=plan_to_run(task.approved, found))
             except StalePlan as error:
                 return error
         return _without_live_state(task, found, task.options)
@@ -130,13 +130,13 @@ class Applying(NamedTuple):
                 plan, done = rest_to_run(task.approved, survey)
             except StalePlan as error:
                 return Applied(refused=str(error))
-            survey = replace(survey, plan=plan, commit=task.commit)
+            survey = survey._replace(plan=plan, commit=task.commit)
             result = apply_target(survey, task.project, Silent(), stop=control.stop, note=notes.append)
             outputs, published = self._publish_outputs(task, control, survey, result)
         if done:
             before = (Outcome(one.address, one.verb, Result.DONE, "done before", arn=one.arn) for one in done)
             rest = result or ApplyResult(plan.name, ())
-            result = replace(rest, outcomes=(*before, *rest.outcomes))
+            result = rest._replace(outcomes=(*before, *rest.outcomes))
         return Applied(result, notes=tuple(notes), outputs=outputs, published=published)
 
     def _publish_outputs(
@@ -202,7 +202,7 @@ class ApplyElsewhere:
         by_name = {task.target.name: task for task in self.tasks}
         names = [survey.target.name for survey in surveys]
         tasks = [
-            replace(by_name[name], approved=survey.plan, commit=survey.commit)
+            by_name[name]._replace(approved=survey.plan, commit=survey.commit)
             for name, survey in zip(names, surveys, strict=True)
         ]
         stops = {name: any_of(stop, lost.get(name)) for name in names}
@@ -288,7 +288,7 @@ class DriftDetection(NamedTuple):
                 report = drift_report(project, survey, find_applied, expand=self.expand, scope=self.scope)
                 report, matched = without_ignored(report, self.ignores)
                 if project.outputs:
-                    report = replace(report, notes=(*report.notes, *stale_notes(project, survey)))
+                    report = report._replace(notes=(*report.notes, *stale_notes(project, survey)))
                 if self.days:
                     report = attribute_drift(project, survey, report, self.days)
         except AwsError as error:
@@ -308,7 +308,7 @@ def detect_drift(
     if executor.in_checkout:
         return found
     again = {
-        index: replace(tasks[index], applied=work.find_applied(project, tasks[index].target.name, one.commits))
+        index: tasks[index]._replace(applied=work.find_applied(project, tasks[index].target.name, one.commits))
         for index, one in enumerate(found)
         if isinstance(one, DriftFound) and one.commits
     }
@@ -357,7 +357,7 @@ def _without_live_state(task: Task, survey: Survey, scope: PlanOptions) -> Surve
         kept = {} if shown is None else {shown.kind: (shown,)}
         live = LiveState(live.account_id, live.region, kept, unreadable=live.unreadable, not_read=live.not_read)
     desired = DesiredState(survey.desired.stack, {}, survey.desired.digest)
-    return replace(survey, connection=survey.connection.released(), live=live, desired=desired)
+    return survey._replace(connection=survey.connection.released(), live=live, desired=desired)
 
 
 @dataclass(slots=True)
@@ -384,7 +384,7 @@ def fleet_of(
         raise StalePlan("\n".join(stale))
     found = checked_results(project, targets, [one for one in results if not isinstance(one, StalePlan)])
     return Fleet(
-        tuple(replace(one, desired=desired[one.target.name]) for one in found if isinstance(one, Survey)),
+        tuple(one._replace(desired=desired[one.target.name]) for one in found if isinstance(one, Survey)),
         {target.name: one for target, one in zip(targets, found, strict=True) if isinstance(one, AwsError)},
         combine_failures(targets, found),
     )

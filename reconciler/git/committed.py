@@ -16,7 +16,6 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +75,7 @@ def _differing_files(project: Project, root: Path, name: str, desired: Mapping[s
     if _content(here / name) != _content(root / name):
         yield f"{name}: changed"
         return
-    committed = replace(project, root=str(root), path=str(root / name))
+    committed = project._replace(root=str(root), path=str(root / name))
     ours: dict[str, None] = {}
     theirs: dict[str, None] = {}
     for target in (project.targets[each] for each in desired):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
@@ -39,11 +39,10 @@ def plan_between(
     base: DesiredState, head: DesiredState, options: PlanOptions, target: Target, *, notes: tuple[str, ...] = ()
 ) -> TargetPlan:
     """Return the plan of one target if ``base`` were live and ``head`` were applied; ``notes`` come first among the plan's."""
-    allowed = replace(options, prune=options.prune or target.prune)
+    allowed = options._replace(prune=options.prune or target.prune)
     plan = build_plan(head, _as_live(base, head, target), allowed, target_name=target.name)
     actions = tuple(_without_account(action) for action in plan.actions)
-    return replace(
-        plan,
+    return plan._replace(
         actions=actions,
         summary=plan.summary.counting(actions),
         unmanaged=(),  # of another stack by the base's name for it, and in no account
@@ -92,15 +91,14 @@ def _without_account(action: Action) -> Action:
     """Return the action without anything that belongs to an account."""
     if action.verb is Verb.CREATE and action.blocked is not None and action.blocked.code == "no-public-key":
         # It is in the account, or the plan of the account will say that it is not.
-        action = replace(
-            action,
+        action = action._replace(
             verb=Verb.ADOPT,
             reason=Reason.CONSENTED,
             explanation="adopted by its fingerprint, with --adopt",
             blocked=None,
         )
-    return replace(
-        action, arn=None, steps=(), observed=None, changes=tuple(_readable(change) for change in action.changes)
+    return action._replace(
+        arn=None, steps=(), observed=None, changes=tuple(_readable(change) for change in action.changes)
     )
 
 
@@ -108,7 +106,7 @@ def _readable(change: FieldChange) -> FieldChange:
     before, after = _by_address(change.before), _by_address(change.after)
     if before == after and isinstance(change.after, Ref):
         after = f"{change.after.address} (recreated)"
-    return replace(change, before=before, after=after)
+    return change._replace(before=before, after=after)
 
 
 def _by_address(value: Value) -> Value:

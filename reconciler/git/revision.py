@@ -16,7 +16,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
@@ -193,7 +192,7 @@ def _submodule(folder: Path, path: str, commit: str, revision: Revision, missing
     inner: list[Missing] = []
     for blob in _blobs_of(folder, folder, tree, revision, inner):
         yield blob._replace(path=f"{path}/{blob.path}")
-    missing += [replace(one, path=f"{path}/{one.path}") for one in inner]
+    missing += [one._replace(path=f"{path}/{one.path}") for one in inner]
 
 
 def _write_files(blobs: Iterable[_Blob], root: Path, revision: Revision) -> None:
@@ -293,7 +292,7 @@ def guarded(project: Project, base: Base) -> Project:
     A saved plan may have been edited; a commit of the clone has not.
     """
     if base.guardrails:
-        project = replace(project, guardrails=base.guardrails.stricter(project.guardrails))
+        project = project._replace(guardrails=base.guardrails.stricter(project.guardrails))
     commit = commit_of(Path(project.root), base.commit)
     return _guarded_by(project, _project(_file_at(project, commit))) if commit else project
 
@@ -301,15 +300,15 @@ def guarded(project: Project, base: Base) -> Project:
 def _guarded_by(project: Project, base: Project | None) -> Project:
     """Return the project with the stricter guardrails of it and the base; a target has those of its name, account and region."""
     if base is None:
-        return replace(project, guardrails=Guardrails().stricter(project.guardrails))
+        return project._replace(guardrails=Guardrails().stricter(project.guardrails))
     targets = dict(project.targets)
     for name, target in targets.items():
         for former in base.targets.values():
             is_same = (former.region, former.account_id) == (target.region, target.account_id)
             if former.guardrails and (former.name == name or is_same):
                 own = former.guardrails.stricter(targets[name].guardrails)
-                targets[name] = replace(target, guardrails=own)
-    return replace(project, guardrails=base.guardrails.stricter(project.guardrails), targets=targets)
+                targets[name] = target._replace(guardrails=own)
+    return project._replace(guardrails=base.guardrails.stricter(project.guardrails), targets=targets)
 
 
 def settings_of(content: bytes) -> Mapping[str, Any]:

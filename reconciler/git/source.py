@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -352,15 +352,11 @@ def load_revision(
     records.mkdir(mode=0o700, parents=True, exist_ok=True)
     targets = {name: _with_lasting_files(target, folder, records) for name, target in project.targets.items()}
     # The schedule waits for a broadcast to end: a later reconciliation finds the channel offline, and no worker or lock is held meanwhile.
-    guardrails = replace(project.guardrails.stricter(rules.floor), on_live=OnLive.BLOCK)
+    guardrails = project.guardrails.stricter(rules.floor)._replace(on_live=OnLive.BLOCK)
     return CheckedRevision(
         commit,
-        replace(
-            project,
-            path=Path(rules.config or DEFAULT_NAME).name,
-            root=str(records),
-            targets=targets,
-            guardrails=guardrails,
+        project._replace(
+            path=Path(rules.config or DEFAULT_NAME).name, root=str(records), targets=targets, guardrails=guardrails
         ),
         desired,
         problems,
@@ -388,9 +384,9 @@ def project_in(folder: Path, commit: Commit, rules: ProjectRules, prefix: str) -
 def _with_lasting_files(target: Target, folder: Path, records: Path) -> Target:
     """Return the target with the files that are kept beside the project file moved to ``records``."""
     if target.sandbox is not None:
-        target = replace(target, sandbox=_moved(target.sandbox, folder, records))
+        target = target._replace(sandbox=_moved(target.sandbox, folder, records))
     if isinstance(target.lock, FileLock):
-        target = replace(target, lock=FileLock(_moved(target.lock.path, folder, records)))
+        target = target._replace(lock=FileLock(_moved(target.lock.path, folder, records)))
     return target
 
 

@@ -74,8 +74,7 @@ class DesiredResource(NamedTuple):
         return cls(address, properties, complete, digest, protect, ignore, public_key, where)
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredState:
+class DesiredState(NamedTuple):
     """The spec of one stack for one target, validated, defaults filled, references checked.
 
     ``digest`` covers every resource. ``ignore_tags`` are patterns of tag keys that are not compared.
@@ -89,7 +88,7 @@ class DesiredState:
     ignore_tags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    moved: Mapping[Address, Address] = field(default_factory=dict)
+    moved: Mapping[Address, Address] = {}
     forget: frozenset[Address] = frozenset()
 
     @property
@@ -156,8 +155,7 @@ class LiveResource:
         return {name: output.value_of(text) for (name, output), text in pairs if text}
 
 
-@dataclass(frozen=True, slots=True)
-class UnmanagedResource:
+class UnmanagedResource(NamedTuple):
     """A live resource that is not this stack's; ``owner`` is the stack in its tag, or empty."""
 
     kind: KindName
@@ -206,8 +204,7 @@ class LastStream:
         return f"has been live since {self.started_at}" if self.running else f"was last live at {self.started_at}"
 
 
-@dataclass(frozen=True, slots=True)
-class LiveState:
+class LiveState(NamedTuple):
     """What AWS reports of one account and region.
 
     ``unreadable`` is AWS's reason by kind that could not be listed. ``not_read`` are kinds that neither the spec nor the last apply has.
@@ -218,8 +215,8 @@ class LiveState:
     account_id: str
     region: str
     resources: Mapping[KindName, tuple[LiveResource, ...]]
-    unreadable: Mapping[KindName, str] = field(default_factory=dict)
-    last_streams: Mapping[str, LastStream] = field(default_factory=dict)
+    unreadable: Mapping[KindName, str] = {}
+    last_streams: Mapping[str, LastStream] = {}
     streams_hidden: str = ""
     not_read: frozenset[KindName] = frozenset()
 

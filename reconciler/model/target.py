@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
@@ -124,8 +124,7 @@ class S3Lock(NamedTuple):
 Lock: TypeAlias = FileLock | S3Lock
 
 
-@dataclass(frozen=True, slots=True)
-class S3State:
+class S3State(NamedTuple):
     """Where machines share the records of applies: objects below a prefix of a bucket in ``region``.
 
     ``profile`` and ``role_arn`` say with whose credentials it is reached; by default, those of the process.
@@ -141,8 +140,7 @@ class S3State:
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One account and region that a stack is applied to.
 
     ``sandbox`` is the absolute path of the embedded server's state file; ``None`` means AWS or ``endpoint_url``.
@@ -176,8 +174,7 @@ class Target:
         return parts[_ACCOUNT_PART] if len(parts) > _ACCOUNT_PART else None
 
 
-@dataclass(frozen=True, slots=True)
-class Guardrails:
+class Guardrails(NamedTuple):
     """Limits of one plan, counted per kind. ``None`` disables a limit.
 
     ``live_deadline`` is how many seconds ``OnLive.WAIT`` waits for streams to end.
@@ -238,8 +235,7 @@ class Publication(NamedTuple):
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(NamedTuple):
     """A validated project file.
 
     ``root`` is the directory that paths are relative to, ``prefix`` that directory as messages show it before a path.
@@ -256,7 +252,7 @@ class Project:
     targets: Mapping[str, Target]
     guardrails: Guardrails
     receivers: tuple[Receiver, ...] = ()
-    default_stream_key: Mapping[str, object] = field(default_factory=dict)
+    default_stream_key: Mapping[str, object] = {}
     prefix: str = ""
     outputs: tuple[Publication, ...] = ()
     state: S3State | None = None
@@ -286,8 +282,7 @@ class SinkValue(StrEnum):
     """An object with the ingest URL and the value: ``{"url": "rtmps://…", "key": "sk_…"}``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sink:
+class Sink(NamedTuple):
     """A secret, parameter or file. ``name`` may be the ARN of a secret; an empty ``kms_key`` means the AWS managed key."""
 
     store: Store
@@ -321,8 +316,7 @@ _TITLES: Mapping[Store, str] = {
 _HOLDER_FORMAT = "1.0"
 
 
-@dataclass(frozen=True, slots=True)
-class LockHolder:
+class LockHolder(NamedTuple):
     """The run that holds a lock, or has ``released`` it.
 
     ``who`` is a user or role, ``url`` the page of the CI run; ``mark`` distinguishes its process from a later one with the same ``pid``.
@@ -358,7 +352,7 @@ def holder_to_json(holder: LockHolder) -> dict[str, object]:
     """Return the holder as JSON."""
     return {
         "formatVersion": _HOLDER_FORMAT,
-        **asdict(holder),
+        **holder._asdict(),
         "sinceTime": format_time(holder.since),
         "expiresTime": format_time(holder.expires),
     }

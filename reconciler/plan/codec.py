@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 from pydantic_core import core_schema as core
@@ -192,8 +191,7 @@ _TARGET = form.record(
     region=TEXT,
     spec_digest=described(TEXT, "Digest of the desired state of this target."),
     summary=described(
-        form.record(Summary, **{field.name: COUNT for field in fields(Summary)}),
-        "A blocked action counts in blocked alone.",
+        form.record(Summary, **dict.fromkeys(Summary._fields, COUNT)), "A blocked action counts in blocked alone."
     ),
     managed=described(
         form.reworded(_MANAGED, "is not the counts of managed resources by kind"),
@@ -216,7 +214,7 @@ _TARGET = form.record(
                     arn=ARN,
                     replaced_by=ARN,
                     usage=TEXT,
-                    count=COUNT,
+                    used_by=form.called("count", COUNT),
                     users=described(list_of(UNMANAGED), "The first of them, in ARN order."),
                 )
             ),
@@ -403,7 +401,7 @@ def _read(stream: JsonStream) -> Plan:
             _HEAD.read({"formatVersion": FORMAT_VERSION, **head})  # before other problems of a file in another format
     stream.end()
     _HEAD.read(head)
-    plan: Plan = replace(PLAN.read(head), targets=tuple(target for _, target in found))
+    plan: Plan = PLAN.read(head)._replace(targets=tuple(target for _, target in found))
     written = _head(plan)
     digests = _Digests(written)
     for rest, target in found:
@@ -435,7 +433,7 @@ def _read_target(stream: JsonStream, place: str) -> tuple[dict[str, Any], Target
                 actions.append(action)
         else:
             rest[name] = stream.value()
-    target: TargetPlan = replace(_TARGET_PLAN.read(rest, place), actions=tuple(actions))
+    target: TargetPlan = _TARGET_PLAN.read(rest, place)._replace(actions=tuple(actions))
     if differs:
         raise _changed(f"target {target.name} does not match its fingerprint")
     return rest, target
@@ -447,12 +445,12 @@ def _changed(why: str) -> PlanRefused:
 
 def _head(plan: Plan) -> dict[str, Any]:
     """Return the JSON of a plan without its targets."""
-    return {"formatVersion": FORMAT_VERSION, **PLAN.write(replace(plan, targets=()))}
+    return {"formatVersion": FORMAT_VERSION, **PLAN.write(plan._replace(targets=()))}
 
 
 def _rest(target: TargetPlan) -> dict[str, Any]:
     """Return the JSON of a target's plan without its actions."""
-    return _TARGET_PLAN.write(replace(target, actions=()))
+    return _TARGET_PLAN.write(target._replace(actions=()))
 
 
 class _Digests:

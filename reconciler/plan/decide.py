@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -208,8 +207,7 @@ def complete(
         quotas = quota_uses(actions, plan.managed, live, applied)
         if applied.error and any(use.adjustable for use in quotas):
             notes.append(f"applied quotas are unknown ({applied.error}); documented defaults are assumed")
-    return replace(
-        plan,
+    return plan._replace(
         actions=actions,
         summary=plan.summary.counting(actions),
         notes=tuple(notes),

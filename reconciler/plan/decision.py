@@ -11,7 +11,6 @@ no other key. No plan contains the value: a step names its sink, and only the ex
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
@@ -45,8 +44,7 @@ class Rotate(NamedTuple):
 NOTHING = Rotate()
 
 
-@dataclass(frozen=True, slots=True)
-class PlanInputs:
+class PlanInputs(NamedTuple):
     """Both states, the ownership, and what this run may do.
 
     ``limits`` are the applied quotas, ``rotate`` is what this run was asked to rotate, ``now`` when the plan is made.
@@ -59,13 +57,12 @@ class PlanInputs:
     owned: Ownership
     kept: Mapping[Address, LiveResource]
     choices: Mapping[Address, Choice]
-    limits: Mapping[KindName, int] = field(default_factory=lambda: DEFAULT_QUOTAS)
+    limits: Mapping[KindName, int] = DEFAULT_QUOTAS
     rotate: Rotate = NOTHING
     now: datetime = BEGINNING
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is due for one resource, and why.
 
     ``live`` is the live resource, ``desired`` the one of the spec.
@@ -79,7 +76,7 @@ class Decision:
     explanation: str
     live: LiveResource | None = None
     desired: DesiredResource | None = None
-    wanted: Mapping[str, Value] = field(default_factory=dict)
+    wanted: Mapping[str, Value] = {}
     changes: tuple[FieldChange, ...] = ()
     blocked: Blocked | None = None
     warnings: tuple[str, ...] = ()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, QUOTAS, AppliedQuotas
@@ -143,8 +142,7 @@ def recounted_uses(
     counts = {use.kind: len(live.of(use.kind)) for use in uses if use.kind not in live.unreadable}
     peaks = _peaks(actions, counts) if counts else {}
     return tuple(
-        replace(
-            use,
+        use._replace(
             now=counts[use.kind],
             others=max(0, counts[use.kind] - managed.get(use.kind, 0)),
             peak=peaks[use.kind][0],

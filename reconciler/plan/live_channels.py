@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -69,16 +68,15 @@ class LiveRules(NamedTuple):
         return self.deadline if self.on_live is OnLive.WAIT else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcasts:
+class Broadcasts(NamedTuple):
     """The active streams by the ARN of their channel, and the stream keys of the channels whose stream may be ended.
 
     ``hidden`` has AWS's reason for each channel whose stream keys could not be read; ``unseen`` is its reason if streams could not be listed.
     """
 
-    streams: Mapping[str, Stream] = field(default_factory=dict)
-    keys: Mapping[str, tuple[LiveResource, ...]] = field(default_factory=dict)
-    hidden: Mapping[str, str] = field(default_factory=dict)
+    streams: Mapping[str, Stream] = {}
+    keys: Mapping[str, tuple[LiveResource, ...]] = {}
+    hidden: Mapping[str, str] = {}
     unseen: str = ""
 
 
@@ -267,7 +265,7 @@ def _waiting(
     until = Until("channelArn", stream.channel_arn, absent=True, seconds=seconds)
     wait = Step(next(_numbers(actions, steps, actions[index].address)), IS_LIVE, {}, touch.after, until=until)
     return _Change(
-        (*own[:place], wait, replace(touch, after=(wait.id,)), *own[place + 1 :]),
+        (*own[:place], wait, touch._replace(after=(wait.id,)), *own[place + 1 :]),
         f"{stream}: apply waits for the end of the stream, at most {_length(seconds)}",
     )
 
@@ -295,7 +293,7 @@ def _ending(
     if not deletes:
         first = [Step(next(numbers), STREAM_KEY.delete, {"arn": one.arn}, before) for one in keys]
     stop, idle = _stop(numbers, stream, tuple(step.id for step in (*first, *deletes)) or before)
-    own = (*first, stop, idle, replace(work[0], after=(*before, idle.id)), *work[1:])
+    own = (*first, stop, idle, work[0]._replace(after=(*before, idle.id)), *work[1:])
     lost = f"{stream}: its stream key is deleted and the broadcast is ended; viewers are disconnected"
     if action.verb is Verb.DELETE:
         return {channel: _Change(own, lost)}
@@ -307,7 +305,7 @@ def _ending(
         return {channel: _Change((*own, *restored), lost + new)}
     creates = next((step for step in steps[key] if step.operation == STREAM_KEY.create), None)
     if creates is not None:
-        after = tuple(replace(one, after=(*one.after, last)) if one is creates else one for one in steps[key])
+        after = tuple(one._replace(after=(*one.after, last)) if one is creates else one for one in steps[key])
         return {channel: _Change(own, lost + new), key: _Change(after)}
     if deletes:
         none = "; its stream key is deleted as planned, and no broadcast is possible until it has a new one"
@@ -357,7 +355,7 @@ def _ending_alone(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], 
     delete = own[place]
     stop, idle = _stop(_numbers(actions, steps, actions[index].address), stream, (delete.id,))
     rest = tuple(
-        replace(step, after=tuple(idle.id if needed == delete.id else needed for needed in step.after))
+        step._replace(after=tuple(idle.id if needed == delete.id else needed for needed in step.after))
         for step in own[place + 1 :]
     )
     warning = f"{stream}: the broadcast is ended; viewers are disconnected"
@@ -384,7 +382,7 @@ def _restored(
     create = Step("", STREAM_KEY.create, parameters, binds={str(address): STREAM_KEY.arn_path})
     steps: list[Step] = []
     for step in (create, *publishing_steps(STREAM_KEY, deliver, Ref(address)), *recording_steps(deliver, Ref(address))):
-        steps.append(replace(step, id=next(numbers), after=(steps[-1].id if steps else needed,)))
+        steps.append(step._replace(id=next(numbers), after=(steps[-1].id if steps else needed,)))
     return tuple(steps)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from reconciler.model.address import KindName
@@ -99,8 +98,7 @@ def with_verdicts(
 ) -> tuple[Action, ...]:
     """Return the actions with the verdicts applied, by index, without the dropped ones."""
     return tuple(
-        replace(
-            action,
+        action._replace(
             steps=verdict.steps,
             blocked=verdict.blocked or action.blocked,
             warnings=(*action.warnings, *verdict.warnings),
@@ -180,7 +178,7 @@ def _action(planned: Planned, edges: Edges, warnings: Mapping[str, str]) -> Acti
         arn=None if live is None else live.arn,
         changes=decision.changes,
         steps=tuple(
-            replace(step, after=tuple(sorted({*step.after, *edges[step.id]}))) if step.id in edges else step
+            step._replace(after=tuple(sorted({*step.after, *edges[step.id]}))) if step.id in edges else step
             for step in steps
         ),
         observed=None if live is None else Observed(live.properties, live.tags, live.state),

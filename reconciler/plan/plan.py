@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from reconciler.diff import FieldChange  # re-exported: a plan is read through this module
 from reconciler.model.address import Address, KindName
@@ -62,8 +62,7 @@ class ReplaceOrder(StrEnum):
     DELETE_FIRST = "delete-then-create"
 
 
-@dataclass(frozen=True, slots=True)
-class Until:
+class Until(NamedTuple):
     """When a step that repeats a read ends: ``member`` of the answer's object has the value ``equals``; ``fails_on`` ends the wait as failed.
 
     With ``absent``, when no item of the answer's list has that value, which is how the end of a stream is seen.
@@ -77,8 +76,7 @@ class Until:
     seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One AWS call.
 
     ``id`` is unique in the target's plan: the action's address, ``#``, and a number. ``after`` names steps that must be done before.
@@ -91,13 +89,12 @@ class Step:
     operation: str
     parameters: Mapping[str, Value]
     after: tuple[str, ...] = ()
-    binds: Mapping[str, str] = field(default_factory=dict)
+    binds: Mapping[str, str] = {}
     until: Until | None = None
     deliver: Sink | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """The live resource of an action as it was when the plan was made; an apply compares it with live state."""
 
     properties: Mapping[str, Value]
@@ -105,16 +102,14 @@ class Observed:
     state: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(NamedTuple):
     """Why an action that is due will not be run. ``code`` is ``protected``, ``live``, ``unmanaged``, ``unreadable``, ``incomplete-spec``, ``no-public-key``, ``moved``, ``renamed`` or ``depends``."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """What will be done to one resource; people review this."""
 
     address: Address
@@ -135,8 +130,7 @@ class Action:
         return self.address.kind
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+class Orphan(NamedTuple):
     """A managed resource that was removed from the spec and is kept, because prune is disabled."""
 
     address: Address
@@ -144,8 +138,7 @@ class Orphan:
     protected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(NamedTuple):
     """Live resources that claim one address. ``kept`` is the ARN of the managed one, ``others`` are those of the rest."""
 
     address: Address
@@ -157,38 +150,35 @@ MOST_USERS = 10
 """How many users of a kept resource are listed; all are counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(NamedTuple):
     """The live resource that was given by ARN to be adopted for an address."""
 
     address: Address
     arn: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A managed resource that was replaced and is kept, because only resources of other owners still use it.
 
-    ``usage`` says in a phrase how many use it and whose they are; ``users`` are the first ``MOST_USERS`` of ``count``, in ARN order.
+    ``usage`` says in a phrase how many use it and whose they are; ``users`` are the first ``MOST_USERS`` of them, in ARN order.
     """
 
     address: Address
     arn: str
     replaced_by: str
     usage: str
-    count: int
+    used_by: int
     users: tuple[UnmanagedResource, ...]
 
     @property
     def explanation(self) -> str:
         """What replaced it, and who uses it."""
         named = ", ".join(f"{user.name or '(without a name)'} ({user.arn})" for user in self.users)
-        more = f" and {self.count - len(self.users):,} more" if self.count > len(self.users) else ""
+        more = f" and {self.used_by - len(self.users):,} more" if self.used_by > len(self.users) else ""
         return f"replaced by {self.replaced_by}; {self.usage}: {named}{more}"
 
 
-@dataclass(frozen=True, slots=True)
-class LiveChannel:
+class LiveChannel(NamedTuple):
     """A channel that was live when streams were listed. ``viewers`` is ``-1`` if the service could not count them in time."""
 
     address: Address
@@ -203,8 +193,7 @@ class LiveChannel:
         return self.address.id
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """Counts for the last line. A blocked action is counted in ``blocked`` and nowhere else."""
 
     create: int = 0
@@ -223,11 +212,10 @@ class Summary:
     def counting(self, actions: Iterable[Action]) -> Summary:
         """Return a summary with the counts of these actions; the other counts stay."""
         verbs = Counter(None if action.blocked else action.verb for action in actions)
-        return replace(self, **{verb.value: verbs[verb] for verb in Verb}, blocked=verbs[None])
+        return self._replace(**{verb.value: verbs[verb] for verb in Verb}, blocked=verbs[None])
 
 
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
+class PlanOptions(NamedTuple):
     """The permissions and the scope that a plan was made with; saved with it.
 
     ``stop_live`` names the channels whose stream may be ended; ``wait_live`` is how many seconds to wait for streams to end,
@@ -267,8 +255,7 @@ class PlanOptions:
 
     def allowing(self, other: PlanOptions) -> PlanOptions:
         """Return these options with the allowances of both; of two numbers the larger one."""
-        return replace(
-            self,
+        return self._replace(
             prune=self.prune or other.prune,
             allow_deletes=_larger(self.allow_deletes, other.allow_deletes),
             allow_updates=_larger(self.allow_updates, other.allow_updates),
@@ -282,8 +269,7 @@ def _larger(one: int | None, other: int | None) -> int | None:
     return max((number for number in (one, other) if number is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaUse:
+class QuotaUse(NamedTuple):
     """How a plan uses the quota of one kind.
 
     ``now`` counts all resources, ``others`` those that this stack does not own.
@@ -302,8 +288,7 @@ class QuotaUse:
     applied: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TargetPlan:
+class TargetPlan(NamedTuple):
     """What to do in one account and region. ``actions`` are in a total order that depends only on their content.
 
     ``managed`` counts, for each kind, the live resources of this stack; guardrail percentages refer to it.
@@ -333,8 +318,7 @@ class TargetPlan:
     adopt: tuple[Adoption, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SettingChange:
+class SettingChange(NamedTuple):
     """A setting of the project file with its values as JSON, ``None`` if not set. ``widens`` what an apply may do."""
 
     path: str
@@ -343,8 +327,7 @@ class SettingChange:
     widens: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(NamedTuple):
     """What a plan's commit will be merged into, or is compared with: a name as it was given, such as ``origin/main``, and its commit."""
 
     name: str
@@ -356,16 +339,14 @@ class Base:
     """Those of the base, if they differ: the plan was checked, and is applied, with the stricter of both."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedTarget:
+class FailedTarget(NamedTuple):
     """A target that could not be read, and why."""
 
     name: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What ``plan`` shows and ``apply`` runs.
 
     ``git_tree`` identifies the content of ``git_commit``, which is the same for a merge commit without other changes.
@@ -396,8 +377,7 @@ class Result(StrEnum):
     BLOCKED = "blocked"
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
+class StepOutcome(NamedTuple):
     """The outcome of one step. ``calls`` counts the requests sent, retries included; ``seconds`` is wall time."""
 
     step: str
@@ -410,8 +390,7 @@ class StepOutcome:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of one action; ``message`` is AWS's own if AWS refused, or names the failed dependency."""
 
     address: Address
@@ -423,8 +402,7 @@ class Outcome:
     steps: tuple[StepOutcome, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyResult:
+class ApplyResult(NamedTuple):
     """The result of an apply of one target. ``interrupted`` means that it was stopped by a signal."""
 
     name: str

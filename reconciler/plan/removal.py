@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -305,11 +304,11 @@ def _removed_from_spec(
         delete = _delete(inputs, address, live, Reason.LEFT_SPEC, f"removed from the spec (prune enabled){also}")
         if (key := child_of(address)) in inputs.desired.forget and delete.blocked is None:
             why = f"{key} is to be forgotten and kept, and would be deleted with it; forget {address} instead, or remove {key} from forget"
-            delete = replace(delete, blocked=Blocked("depends", why))
+            delete = delete._replace(blocked=Blocked("depends", why))
         if live.arn in renamed and delete.blocked is None:
             new = renamed[live.arn]
-            delete = replace(
-                delete, blocked=Blocked("renamed", f"{new} has its kind and name, and is probably it; see there")
+            delete = delete._replace(
+                blocked=Blocked("renamed", f"{new} has its kind and name, and is probably it; see there")
             )
         deletes.append(delete)
 

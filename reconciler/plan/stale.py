@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from reconciler.diff import FieldChange, compare, compare_tags
@@ -211,7 +210,7 @@ def as_applied(desired: DesiredState, live: LiveState, applied: Mapping[Address,
         for address in incomplete:
             del resources[address]
     # A rename, and what is to be forgotten, are pending as well.
-    return replace(desired, resources=resources, moved={}, forget=frozenset())
+    return desired._replace(resources=resources, moved={}, forget=frozenset())
 
 
 def _is_enough(address: Address, *, is_there: bool) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -63,7 +62,7 @@ def _steps(
         return ()
     steps: list[Step] = []
     for number, call in enumerate(_calls(decision, treatment, new_key, unsettled), start=first):
-        steps.append(replace(call, id=f"{decision.address}#{number}", after=(steps[-1].id,) if steps else ()))
+        steps.append(call._replace(id=f"{decision.address}#{number}", after=(steps[-1].id,) if steps else ()))
     return tuple(steps)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -199,7 +198,7 @@ def shared_actions(targets: Sequence[TargetPlan]) -> list[tuple[tuple[int, ...],
             seen[key] += 1
     groups: dict[tuple[int, ...], list[Action]] = {}
     for found in holders.values():
-        action = found[0][1] if len(found) == 1 else replace(found[0][1], arn=None)
+        action = found[0][1] if len(found) == 1 else found[0][1]._replace(arn=None)
         groups.setdefault(tuple(at for at, _ in found), []).append(action)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[0]), group[0]))
     return [(members, tuple(actions)) for members, actions in ordered]

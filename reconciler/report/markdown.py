@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -139,7 +139,7 @@ def render_targets(
     else:
         sections = [_overview(targets, facts or {}), *_details(targets)]
     cut = cut_line("plan", artefact_url)
-    total = Summary(*(sum(getattr(target.summary, one.name) for target in targets) for one in fields(Summary)))
+    total = Summary(*(sum(getattr(target.summary, name) for target in targets) for name in Summary._fields))
     lines = [
         Line("", f"{group.notice.value.partition(',')[0].lower()} {action.address.kind.value}")
         for target in targets
@@ -244,7 +244,7 @@ def _details(targets: Sequence[TargetPlan]) -> Iterable[Section]:
         else:
             names = [targets[at].name for at in members]
             words = f"all {len(names):,} targets" if len(names) == len(targets) else _names(names)
-            common = replace(targets[members[0]], actions=actions, summary=Summary().counting(actions))
+            common = targets[members[0]]._replace(actions=actions, summary=Summary().counting(actions))
             counts = summary_words(common.summary)
             head = [f"### {words[0].upper()}{words[1:]}", f"**{counts}** in each"]
             yield _section(common, head, f"**{words}**: {counts} in each", times=len(members))
@@ -254,7 +254,7 @@ def _details(targets: Sequence[TargetPlan]) -> Iterable[Section]:
             if actions or any(_remarks(target)):
                 yield replace(_target(target, {}), of=target.name)
         elif actions or any(_remarks(target)):
-            rest = replace(target, actions=actions, summary=Summary().counting(actions))
+            rest = target._replace(actions=actions, summary=Summary().counting(actions))
             counts = _counts_words(rest, summary_words(rest.summary) if actions else "")
             title = f"Only {code(target.name)}" if actions else code(target.name)
             head = [f"### {title}", *([f"**{counts}**"] if counts else [])]

@@ -327,7 +327,7 @@ def _kept(target: TargetPlan, paint: Paint) -> list[str]:
             f"  {paint('kept', 'note')} {sanitize(str(kept.address))}: {sanitize(kept.usage)}",
             f"      {sanitize(kept.arn)}, replaced by {sanitize(kept.replaced_by)}",
             *(f"      used by {unmanaged_words(one)}  {paint(sanitize(one.arn), 'dim')}" for one in kept.users),
-            *_more(kept.count, len(kept.users)),
+            *_more(kept.used_by, len(kept.users)),
         ]
     return lines
 

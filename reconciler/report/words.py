@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -402,8 +401,7 @@ def in_time_order(finding: Finding) -> tuple[FieldChange, ...]:
 def spec_first(finding: Finding) -> tuple[FieldChange, ...]:
     """Return the changes with the value of the spec as the first side, and the live value as the second."""
     return tuple(
-        replace(
-            change,
+        change._replace(
             before=change.after,
             after=change.before,
             absent_before=change.absent_after,

@@ -11,10 +11,10 @@ import os
 import re
 import stat
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.model.kinds import LISTED
 from reconciler.model.target import Project, Target
@@ -47,8 +47,7 @@ class Unreadable(Exception):
         super().__init__(what)
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """A file or directory that git tracks and that was not read, because it is not in the work tree.
 
     ``path`` is relative to the project file's directory; empty means that nothing is known about any file.

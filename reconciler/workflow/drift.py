@@ -72,11 +72,10 @@ def drift_report(
         for found in missing_from_lists(survey.plan, expected_addresses(project, survey))
     )
     fields = at_default(survey.plan, survey.desired, survey.live) if expand or partial else ()
-    report = replace(report, default_fields=fields)
+    report = report._replace(default_fields=fields)
     if partial:
         report = select_findings(report, survey.plan, survey.live, project.stack, scope)
-    return replace(
-        report,
+    return report._replace(
         notes=(*report.notes, *doubts, *unfinished_apply_notes(project, survey)),
         default_fields=report.default_fields if expand else (),
     )

@@ -12,7 +12,6 @@ import contextlib
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
@@ -116,7 +115,7 @@ def find_unknown_commit(plan: TargetPlan, live: LiveState, stack: str) -> LiveRe
         return None
     # Nearly no resource has a commit, and a plan of 5,000 looks here.
     tagged = {kind: tuple(one for one in resources if one.commit) for kind, resources in live.resources.items()}
-    commits = [one for _, one in _carriers(plan, replace(live, resources=tagged), stack)]
+    commits = [one for _, one in _carriers(plan, live._replace(resources=tagged), stack)]
     if commits:
         return next((one for one in commits if not is_commit(one.commit)), None)
     return next((one for _, one in _carriers(plan, live, stack)), None)

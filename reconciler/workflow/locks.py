@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -175,7 +175,7 @@ class _Lease:
 
     def _renew(self) -> bool:
         """Extend the lease; return false if the lock was lost."""
-        updated = replace(self.holder, expires=self.clock.now() + LEASE_SECONDS)
+        updated = self.holder._replace(expires=self.clock.now() + LEASE_SECONDS)
         try:
             token = self.backend.write(updated, self.token)
         except (AwsError, UsageError) as error:
@@ -194,7 +194,7 @@ class _Lease:
         if self.lost.is_set():
             return
         try:
-            self.backend.write(replace(self.holder, released=True), self.token)
+            self.backend.write(self.holder._replace(released=True), self.token)
         except (AwsError, UsageError) as error:
             expiry = format_time(self.holder.expires)
             self.notify(f"{self.name}: {self.backend.where} could not be released ({error}); it expires at {expiry}")
@@ -215,7 +215,7 @@ def _acquire(
         other, token = backend.read()
         now = clock.now()
         if other is None or not other.held_at(now) or is_gone(other):
-            updated = replace(holder, since=now, expires=now + LEASE_SECONDS)
+            updated = holder._replace(since=now, expires=now + LEASE_SECONDS)
             written = backend.write(updated, token)
             if written is None:
                 continue  # another run was faster

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def survey_after(survey: Survey, result: ApplyResult) -> Survey:
             if one.arn not in touched.get(kind, ()) and one.properties.get("channelArn") not in channels
         )
         resources[kind] = tuple(sorted((*old, *fresh.get(kind, ())), key=lambda one: one.arn))
-    return replace(survey, live=replace(survey.live, resources=resources))
+    return survey._replace(live=survey.live._replace(resources=resources))
 
 
 def _values(resource: LiveResource, survey: Survey) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -127,8 +127,7 @@ def merge_plans(files: Sequence[tuple[str, Plan]]) -> Plan:
     ]
     _check(parts, PlanRefused, _other_origins(first_name, first, others), "Run plan again for all of them.")
     targets = _by_name([target for _, plan in files for target in plan.targets])
-    return replace(
-        first,
+    return first._replace(
         created_at=min(plan.created_at for _, plan in files),
         spec_digest="sha256:" + digest_of({target.name: target.spec_digest for target in targets}),
         targets=targets,
@@ -166,8 +165,7 @@ def merge_drift(files: Sequence[tuple[str, DriftReports]]) -> DriftReports:
     )
     _check(parts, UsageError, scopes, "Run drift again for all of them.")
     failed = {name: message for _, one in files for name, message in one.failed.items()}
-    return replace(
-        first,
+    return first._replace(
         reports=_by_name([report for _, one in files for report in one.reports]),
         failed=dict(sorted(failed.items())),
         shards=_together([one.shards for _, one in files]),

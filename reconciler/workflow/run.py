@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -159,7 +158,7 @@ def apply_target(
         commit, unrecorded = later or commit, failed or unrecorded
     if unrecorded:
         note(f"{plan.name}: the commit of this apply was not recorded ({unrecorded}); {_CONSEQUENCE}")
-    result = replace(result, calls=result.calls + lists.count)
+    result = result._replace(calls=result.calls + lists.count)
     observer.finished(result)
     if journal.trouble and not not_opened:
         note(f"{plan.name}: the journal of this apply is incomplete ({journal.trouble})")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def select_targets(plan: Plan, names: tuple[str, ...]) -> Plan:
     if unknown:
         hint = suggestion(unknown[0], known, otherwise=f"its targets are {', '.join(known)}")
         raise UsageError(f"the plan has no target {', '.join(map(repr, unknown))}; {hint}")
-    return replace(plan, targets=tuple(target for target in plan.targets if not names or target.name in names))
+    return plan._replace(targets=tuple(target for target in plan.targets if not names or target.name in names))
 
 
 def check_project(plan: Plan, project: Project) -> None:
@@ -183,14 +182,14 @@ def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
         if _action_key(action) not in reviewed
     }
     actions = tuple(
-        action if action.blocked else replace(action, blocked=reviewed[_action_key(action)].blocked)
+        action if action.blocked else action._replace(blocked=reviewed[_action_key(action)].blocked)
         for action in with_verdicts(fresh, blocked_verdicts(fresh, {}, later), later)
     )
     notes = [
         f"{fresh[index].address} changed since the plan was saved and is not part of it" for index in sorted(later)
     ]
-    return replace(
-        survey.plan, actions=actions, summary=survey.plan.summary.counting(actions), notes=(*survey.plan.notes, *notes)
+    return survey.plan._replace(
+        actions=actions, summary=survey.plan.summary.counting(actions), notes=(*survey.plan.notes, *notes)
     )
 
 
@@ -204,20 +203,20 @@ def rest_to_run(approved: TargetPlan, survey: Survey) -> tuple[TargetPlan, tuple
     arns = {address: resource.arn for address, resource in survey.live.claims(survey.desired.stack)}
     left = tuple(_resolved(action, arns) for action in approved.actions if action.address in there)
     done = tuple(action for action in approved.actions if action.address not in there and not action.blocked)
-    return plan_to_run(replace(approved, actions=left), survey), done
+    return plan_to_run(approved._replace(actions=left), survey), done
 
 
 def _resolved(action: Action, arns: Mapping[Address, str]) -> Action:
     """Return an action with the references to existing resources replaced by their ARNs."""
     changes = tuple(
-        replace(change, before=resolve(change.before, arns), after=resolve(change.after, arns))
+        change._replace(before=resolve(change.before, arns), after=resolve(change.after, arns))
         for change in action.changes
     )
     steps = tuple(
-        replace(step, parameters={name: resolve(value, arns) for name, value in step.parameters.items()})
+        step._replace(parameters={name: resolve(value, arns) for name, value in step.parameters.items()})
         for step in action.steps
     )
-    return replace(action, changes=changes, steps=steps)
+    return action._replace(changes=changes, steps=steps)
 
 
 def _action_key(action: Action) -> tuple[str, str, str]:

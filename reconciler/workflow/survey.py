@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.connection import Connection, connect
@@ -66,8 +65,7 @@ class Progress(Protocol):
         """Receive that the work on a target has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """One target: its desired state, live state and plan. ``read_at`` is when the reading began, by the monotonic clock.
 
     ``commit`` is the commit of the spec, which an apply records; empty records none.
@@ -78,7 +76,7 @@ class Survey:
     live: LiveState
     plan: TargetPlan
     connection: Connection
-    read_at: float = field(default_factory=time.monotonic)
+    read_at: float
     commit: str = ""
 
 
@@ -213,7 +211,7 @@ def _needed_kinds(project: Project, target: Target, desired: DesiredState, optio
     last = last_run(root, target.name)
     if last is not None and not last.ended:
         recorded |= {address.kind for address in last.created}
-    return kinds_to_read(desired.kinds, replace(options, prune=options.prune or target.prune), recorded)
+    return kinds_to_read(desired.kinds, options._replace(prune=options.prune or target.prune), recorded)
 
 
 def default_at_once() -> int:
@@ -376,7 +374,7 @@ def plan_target(
     Active streams are listed only if the plan changes a channel, applied quotas are read only if it creates something that counts,
     and CloudFormation is asked only about resources to adopt that have its tags.
     """
-    allowed, at = replace(options, prune=options.prune or target.prune), now()
+    allowed, at = options._replace(prune=options.prune or target.prune), now()
     build = partial(build_plan, desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
     plan = build()
     # What is to be created, or adopted by its name, may exist without its owner tags. The record of 5,000 channels takes 30 ms to read.
@@ -418,7 +416,7 @@ def _read_keys(broadcasts: Broadcasts, channels: Iterable[str], calls: ReadCalls
             keys[arn] = read_stream_keys(calls, arn)
         except AwsError as error:
             hidden[arn] = missing_permission(error)
-    return replace(broadcasts, keys=keys, hidden=hidden)
+    return broadcasts._replace(keys=keys, hidden=hidden)
 
 
 def combine_plans(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,7 +62,7 @@ class Run:
     ) -> None:
         self.events: list[Event] = []
         self.result: ApplyResult = execute(
-            replace(plan(*actions), wait_live=wait_live),
+            plan(*actions)._replace(wait_live=wait_live),
             service,
             on_event=self.events.append,
             stop=stop or threading.Event(),
@@ -180,7 +179,7 @@ def test_a_broadcast_that_the_plan_ends_is_over_before_the_channel_is_changed() 
             "channel/main",
             step("channel/main#2", "DeleteStreamKey", arn="arn:key"),
             step("channel/main#3", "StopStream", after=("channel/main#2",), channelArn=MAIN),
-            step("channel/main#4", "ListStreams", after=("channel/main#3",), until=replace(OFF[MAIN], seconds=60)),
+            step("channel/main#4", "ListStreams", after=("channel/main#3",), until=OFF[MAIN]._replace(seconds=60)),
             step("channel/main#1", after=("channel/main#4",), arn=MAIN),
         ),
     )

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ DENIED = Said(
 
 
 def in_sandbox(path: Path, **more: object) -> Target:
-    return replace(Target(name="dev", region="us-west-2", sandbox=str(path / "state" / "dev.db")), **more)  # type: ignore[arg-type]
+    return Target(name="dev", region="us-west-2", sandbox=str(path / "state" / "dev.db"))._replace(**more)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -235,7 +234,7 @@ def test_a_role_that_cannot_be_assumed_says_what_to_check() -> None:
     with (
         faulty(refused) as server,
         pytest.raises(AwsError, match=r"not for you.*check roleArn"),
-        connect(replace(target, endpoint_url=server.url)),
+        connect(target._replace(endpoint_url=server.url)),
     ):
         pass
 

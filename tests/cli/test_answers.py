@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -201,7 +200,7 @@ def test_a_lock_in_s3_without_an_etag_or_of_any_size_is_not_believed(
     headers = {"ETag": tag} if tag else {}
     with faulty(Said(body=body, headers=headers)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
-        lock = S3LockBackend(S3Lock("bucket", "key"), replace(HERE, sandbox="x"))
+        lock = S3LockBackend(S3Lock("bucket", "key"), HERE._replace(sandbox="x"))
         with pytest.raises(AwsError) as caught:
             lock.read()
     assert caught.value.code == "UnreadableAnswer"

@@ -284,7 +284,7 @@ def surveyed(world: World, spec: DesiredState, rotate: Rotate = NOTHING) -> Surv
     )
     connection = replace(found.connection, deliver=courier.deliver)
     plan = plan_target(world.project, HERE, spec, found.live, PlanOptions(), connection, {}, rotate=rotate)
-    return replace(found, connection=connection, plan=plan)
+    return found._replace(connection=connection, plan=plan)
 
 
 class Stopping(Screen):

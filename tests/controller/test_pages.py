@@ -202,7 +202,7 @@ def a_world(store: Store, count: int) -> Snapshot:
                 Address(KindName.CHANNEL, "side-stage"), "arn:aws:ivs:side", "2025-12-31T22:10:00Z", -1, "STARVING"
             ),
         )
-        plan = a_plan(replace(the_small_target(), name=name))
+        plan = a_plan(the_small_target()._replace(name=name))
         known = a_run(name, NOW - 700, RunStatus.DRIFTED if drift else RunStatus.IN_SYNC, drift=drift, findings=tuple(a_finding(f"stage-{each:04}") for each in range(drift)),
                       inventory=an_inventory(39), live_channels=live_channels if number % 4 == 1 else (), plan=plan, plan_id=f"sha256:{number:064}", blocked_by_live=1 if status is RunStatus.BLOCKED else 0)  # fmt: skip
         store.add_run(TargetState(name, due=NOW + 300, last_success=NOW - 700, commit="c0ffee", last_run=known), known)
@@ -303,7 +303,7 @@ def a_full_target(store: Store, channels: int) -> Snapshot:
     findings = (
         *(a_finding(f"stage-{each:04}") for each in range(3)),
         Finding(Address(KindName.CHANNEL, "gone"), DriftStatus.MISSING, "deleted outside"),
-        replace(a_finding("stage-0004"), status=DriftStatus.PENDING, explanation="the spec changed"),
+        a_finding("stage-0004")._replace(status=DriftStatus.PENDING, explanation="the spec changed"),
     )
     inventory = an_inventory(channels, others=4)
     live = LiveChannel(Address(KindName.CHANNEL, "stage-0007"), inventory.managed[7].arn, "2025-12-31T20:00:00Z", 12)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +120,6 @@ def test_no_change_of_a_resource_is_reported_twice_and_none_is_lost(case: DriftC
 
 @pytest.mark.parametrize("case", ALL)
 def test_the_order_in_which_things_came_does_not_show(case: DriftCase) -> None:
-    turned = replace(case.desired, resources=dict(reversed(list(case.desired.resources.items()))))
-    live = replace(case.live, resources={kind: tuple(reversed(group)) for kind, group in case.live.resources.items()})
+    turned = case.desired._replace(resources=dict(reversed(list(case.desired.resources.items()))))
+    live = case.live._replace(resources={kind: tuple(reversed(group)) for kind, group in case.live.resources.items()})
     assert case.classified(turned, live) == case.classified()

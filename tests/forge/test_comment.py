@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def test_a_comment_is_written_then_replaced_in_place_then_left_alone(env: Env, f
     assert body.startswith(marker("acme-live", "prod") + "\n## Plan for stack `acme-live`")
     assert f"Commit: `{HEAD}`" in body
     assert f"Base: `{BASE}`" in body
-    saved(tmp_path, replace(a_plan(the_small_target()), created_at="2027-01-01T00:00:00Z"))
+    saved(tmp_path, a_plan(the_small_target())._replace(created_at="2027-01-01T00:00:00Z"))
     before = len(forge.writes)
     assert "comment unchanged" in comment(tmp_path, env(), "--plan", first.name).out
     assert len(forge.writes) == before
@@ -75,7 +74,7 @@ def test_a_comment_is_written_then_replaced_in_place_then_left_alone(env: Env, f
 
 
 def named(*names: str, **changed: Any) -> Plan:
-    return replace(a_plan(*(replace(the_small_target(), name=name) for name in names)), **changed)
+    return a_plan(*(the_small_target()._replace(name=name) for name in names))._replace(**changed)
 
 
 def test_one_comment_has_all_targets_and_replaces_those_of_an_earlier_run(
@@ -316,7 +315,7 @@ def test_a_comment_starts_a_preview_of_the_newest_commit(forge: Forge, tmp_path:
 def test_a_run_of_another_repositorys_request_posts_nowhere_else(
     forge: Forge, tmp_path: Path, listed: list[object], number: int | None
 ) -> None:
-    saved(tmp_path, replace(a_plan(the_small_target()), git_commit=None))
+    saved(tmp_path, a_plan(the_small_target())._replace(git_commit=None))
     forge.comments[7], forge.heads[7] = [], HEAD
     event = {"repository": {"id": 1}, "workflow_run": {"head_sha": HEAD, "pull_requests": listed}}
     ran = comment(tmp_path, github(forge, tmp_path, event=event), "--plan", "p.json")
@@ -459,7 +458,7 @@ def test_a_cut_plan_links_the_run_by_default(forge: Forge, tmp_path: Path) -> No
 def test_hostile_text_of_a_spec_mentions_no_one(env: Env, forge: Forge, tmp_path: Path) -> None:
     evil = "@everyone ``` <img src=x onerror=alert(1)> #1 deadbeef1 --> <!-- ivs-reconciler stack=x target=y -->"
     changed = an_action(Verb.UPDATE, "channel/one", FieldChange("/name", "one", evil), explanation=f"name: {evil}")
-    saved(tmp_path, replace(a_plan(a_target(changed, name=evil)), stack=evil))
+    saved(tmp_path, a_plan(a_target(changed, name=evil))._replace(stack=evil))
     assert comment(tmp_path, env(), "--plan", "p.json").code == 0
     (body,) = forge.bodies()
     mark, _, rest = body.partition("\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -320,7 +319,7 @@ def test_a_fleet_reads_a_commit_twice_and_not_for_each_target(repo: Path) -> Non
     whole = load_project(repo)
 
     def known(name: str) -> bool:
-        alone = replace(whole, targets={name: whole.targets[name]})
+        alone = whole._replace(targets={name: whole.targets[name]})
         return addresses_applied(alone, name, [then]).addresses is not None
 
     assert known("t0")

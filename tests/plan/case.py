@@ -127,8 +127,7 @@ class Case:
         self.specs: dict[str, DesiredResource] = {}
         for address, given in (content.get("desired") or {}).items():
             self.specs[address] = _wanted(address, given or {})
-        return replace(
-            desired(*self.specs.values(), ignore_tags=tuple(content.get("ignoreTags", ()))),
+        return desired(*self.specs.values(), ignore_tags=tuple(content.get("ignoreTags", ())))._replace(
             moved={Address.parse(old): Address.parse(new) for old, new in content.get("moved", {}).items()},
             forget=frozenset(map(Address.parse, content.get("forget", ()))),
             missing=tuple(content.get("missing", ())),
@@ -176,7 +175,7 @@ class Case:
             _arns(arn): LastStream(since["running"], since["at"])
             for arn, since in content.get("lastStreams", {}).items()
         }
-        return replace(found, last_streams=last, streams_hidden=content.get("streamsHidden", ""))
+        return found._replace(last_streams=last, streams_hidden=content.get("streamsHidden", ""))
 
 
 def read_cases() -> list[Any]:

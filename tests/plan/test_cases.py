@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,8 +91,8 @@ def test_the_order_in_which_things_came_does_not_show(case: Case) -> None:
         chance.shuffle(resources)
         groups = [(kind, chance.sample(group, len(group))) for kind, group in case.live.resources.items()]
         chance.shuffle(groups)
-        wanted = replace(case.desired, resources=dict(resources))
-        live = replace(case.live, resources={kind: tuple(group) for kind, group in groups})
+        wanted = case.desired._replace(resources=dict(resources))
+        live = case.live._replace(resources={kind: tuple(group) for kind, group in groups})
         plan = case.plan(wanted, live)
         assert fingerprint(plan) == fingerprint(reference)
         assert dumps(as_plan(plan, case)) == dumps(as_plan(reference, case))
@@ -115,7 +114,7 @@ def test_the_service_accepts_the_plan_and_the_next_plan_has_nothing_left_to_do(c
             service.run(plan)
         return
     after = service.run(plan)
-    after = replace(case.live, resources=after.resources)
+    after = case.live._replace(resources=after.resources)
     unmanaged = {
         resource.arn
         for group in case.live.resources.values()

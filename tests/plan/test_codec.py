@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +207,7 @@ def test_members_may_come_in_any_order() -> None:
 
 def test_no_part_of_the_text_holds_more_than_an_action() -> None:
     plan = a_plan()
-    many = replace(plan, targets=(replace(plan.targets[0], actions=plan.targets[0].actions * 500),))
+    many = plan._replace(targets=(plan.targets[0]._replace(actions=plan.targets[0].actions * 500),))
     longest = max(map(len, lines(plan)))
     assert max(map(len, lines(many))) == longest
 

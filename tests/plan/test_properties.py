@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -417,7 +416,7 @@ def renamed(spec: DesiredState) -> DesiredState:
         for address, resource in spec.resources.items()
     }
     moved = {old: there for old, there in new.items() if old.kind is not KindName.STREAM_KEY}
-    return replace(spec, resources=resources, moved=moved)
+    return spec._replace(resources=resources, moved=moved)
 
 
 @TRIED
@@ -426,7 +425,7 @@ def test_a_rename_of_everything_rewrites_tags_alone_and_so_does_forgetting_every
     spec: DesiredState, prune: bool
 ) -> None:
     now, options = agreeing(spec), PlanOptions(prune=prune)
-    forgetting = replace(spec, resources={}, forget=frozenset(spec.resources))
+    forgetting = spec._replace(resources={}, forget=frozenset(spec.resources))
     for state, operation in ((renamed(spec), "TagResource"), (forgetting, "UntagResource")):
         plan = plan_of(state, now, options)
         assert {step.operation for action in plan.actions for step in action.steps} <= {operation}
@@ -434,7 +433,7 @@ def test_a_rename_of_everything_rewrites_tags_alone_and_so_does_forgetting_every
         assert len(plan.actions) == len(spec.resources)
         after = Service(now).run(plan)
         assert plan_of(state, after, options).actions == ()
-        assert plan_of(replace(state, moved={}, forget=frozenset()), after, options).actions == ()
+        assert plan_of(state._replace(moved={}, forget=frozenset()), after, options).actions == ()
         owners = {one.tags.get(STACK) for group in after.resources.values() for one in group}
         assert owners == (set() if not spec.resources else {None} if state is forgetting else {THIS_STACK})
 
@@ -470,5 +469,5 @@ def test_a_return_to_what_was_last_applied_neither_renames_nor_forgets(spec: Des
         for address, one in spec.resources.items()
         if is_recorded
     }
-    for pending in (renamed(spec), replace(spec, resources={}, forget=frozenset(spec.resources))):
+    for pending in (renamed(spec), spec._replace(resources={}, forget=frozenset(spec.resources))):
         assert plan_of(as_applied(pending, now, records), now, PlanOptions()).actions == ()

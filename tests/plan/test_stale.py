@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from reconciler.model.address import KindName
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import PlanOptions
@@ -116,4 +114,4 @@ def test_what_was_blocked_may_move() -> None:
         )
         == ()
     )
-    assert changes_since_plan(replace(plan, actions=()), desired(protected), live()) == ()
+    assert changes_since_plan(plan._replace(actions=()), desired(protected), live()) == ()

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ def _stops() -> Iterator[Row]:
     def channel(latency: str) -> tuple[DesiredResource, ...]:
         return (wanted("channel/a", {"latencyMode": latency}), wanted("stream-key/a", sink=SECRET))
 
-    options = replace(PRUNE, stop_live=("channel/a",))
+    options = PRUNE._replace(stop_live=("channel/a",))
     steps = (
         ("delete the key", "DeleteStreamKey"),
         ("stop", "StopStream"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,11 +34,10 @@ def spec(key: str) -> DesiredState:
 
 def at(world: World, wanted: DesiredState, now: datetime) -> Survey:
     survey = world.survey(wanted)
-    return replace(
-        survey,
+    return survey._replace(
         plan=plan_target(
             world.project, HERE, wanted, survey.live, PlanOptions(), survey.connection, {}, now=lambda: now
-        ),
+        )
     )
 
 
@@ -66,7 +64,7 @@ def test_killed_after_the_import_the_old_pair_still_gets_its_time(world: World) 
     world.carry_out(at(world, spec("one"), START))
     survey = at(world, spec("two"), START)
     (action,) = survey.plan.actions
-    world.carry_out(replace(survey, plan=replace(survey.plan, actions=(replace(action, steps=action.steps[:1]),))))
+    world.carry_out(survey._replace(plan=survey.plan._replace(actions=(action._replace(steps=action.steps[:1]),))))
     survey = at(world, spec("two"), START + timedelta(hours=1))
     assert not classify(survey.plan, survey.desired, survey.live).drifted
     world.carry_out(survey)
@@ -79,5 +77,5 @@ def test_the_time_of_a_saved_plan_counts_from_its_apply(world: World) -> None:
     plan = combine_plans(world.project, (survey,), PlanOptions(), git_commit=None, now=START)
     assert "2026-11-27T10:00:00Z" in dumps(plan)
     again = plan_to_run(plan.targets[0], at(world, spec("two"), START + timedelta(days=2)))
-    assert "2026-11-29T10:00:00Z" in dumps(replace(plan, targets=(again,)))
+    assert "2026-11-29T10:00:00Z" in dumps(plan._replace(targets=(again,)))
     assert plan_to_run(plan.targets[0], survey) == survey.plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 
 from hypothesis import strategies as st
 
@@ -397,9 +398,10 @@ values: st.SearchStrategy[Value] = st.one_of(
     st.dictionaries(names, texts, max_size=2),
 )
 changes = st.builds(FieldChange, texts.map("/".__add__), values, values, st.booleans(), st.booleans())
-steps = st.builds(Step, texts, texts, st.dictionaries(names, values, max_size=2))
+# Of a named tuple itself, Hypothesis would also fill in what has a default.
+steps = st.builds(partial(Step), texts, texts, st.dictionaries(names, values, max_size=2))
 actions = st.builds(
-    Action,
+    partial(Action),
     addresses,
     st.sampled_from(Verb),
     st.sampled_from(Reason),
@@ -437,7 +439,7 @@ results = st.builds(
     ApplyResult,
     texts,
     st.lists(
-        st.builds(Outcome, addresses, st.sampled_from(Verb), st.sampled_from(Result), texts, texts), max_size=6
+        st.builds(partial(Outcome), addresses, st.sampled_from(Verb), st.sampled_from(Result), texts, texts), max_size=6
     ).map(tuple),
     st.booleans(),
     st.integers(0, 99),

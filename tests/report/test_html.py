@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -293,7 +292,7 @@ def test_filter_and_search_leave_what_fits_both(tmp_path: Path) -> None:
 def test_a_page_of_very_many_creates_lists_what_needs_review_and_counts_the_rest() -> None:
     target = a_big_target(5_100)
     delete = an_action(Verb.DELETE, "channel/zz-left")
-    text = html.render_plan(a_plan(replace(target, actions=(*target.actions, delete)), a_target(delete, name="b")))
+    text = html.render_plan(a_plan(target._replace(actions=(*target.actions, delete)), a_target(delete, name="b")))
     assert text.count('<details class="act') == 5_000
     deletes = sum(action.verb is Verb.DELETE and not action.blocked for action in target.actions) + 2
     assert text.count('data-verb="delete"') == deletes

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -236,7 +235,7 @@ def test_hundreds_of_targets_keep_their_counts_and_what_each_deletes(count: int)
 
 def test_results_of_several_targets_are_in_one_table() -> None:
     failed = the_small_result()
-    text = markdown.render_results(replace(failed, name="a"), replace(a_result(), name="b"), facts={"Commit": "abc"})
+    text = markdown.render_results(failed._replace(name="a"), a_result()._replace(name="b"), facts={"Commit": "abc"})
     assert text.startswith("Commit: `abc`\n\n| Target | Apply | Done | Failed | Skipped | Blocked |\n")
     assert "| `a` | partially failed | 2 | 1 | 1 | 1 |\n| `b` | complete | · | · | · | · |\n" in text
     assert markdown.render_results(failed, failed, limit=300).startswith("Apply partially failed (2): 4 done, 2 failed")

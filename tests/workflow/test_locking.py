@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def test_a_waiting_run_gets_an_expired_lock_and_reports_it(target: Target) -> No
 
 
 def test_patience_ends(target: Target) -> None:
-    door(target).write(replace(OTHER, expires=START + 1000), "")
+    door(target).write(OTHER._replace(expires=START + 1000), "")
     clock = Clock()
     with pytest.raises(LockHeld), lock_targets((target,), "apply", timeout=30, clock=clock.time):
         pytest.fail("two hold it")
@@ -239,7 +239,7 @@ def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     )
     target = Target("prod", "us-west-2", lock=FileLock(str(tmp_path / "lock.json")))
-    door(target).write(replace(OTHER, host=socket.gethostname(), pid=int(gone.stdout)), "")
+    door(target).write(OTHER._replace(host=socket.gethostname(), pid=int(gone.stdout)), "")
     said: list[str] = []
     with lock_targets((target,), "apply", notify=said.append, clock=Clock().time):
         pass
@@ -263,7 +263,7 @@ def test_something_else_in_its_place_is_named_and_not_overwritten(
         lock_targets((target,), "apply", clock=Clock().time),
     ):
         pytest.fail("it was taken")
-    door(target).force(replace(OTHER, released=True))
+    door(target).force(OTHER._replace(released=True))
     assert held_by(target).released
 
 
@@ -340,7 +340,7 @@ def project(folder: Path, lock: dict[str, object]) -> Path:
 
 
 def later(holder: LockHolder) -> LockHolder:
-    return replace(holder, since=time.time(), expires=time.time() + 600)
+    return holder._replace(since=time.time(), expires=time.time() + 600)
 
 
 def test_apply_is_refused_during_another_apply_and_plan_and_drift_are_not(tmp_path: Path) -> None:
