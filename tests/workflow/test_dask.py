@@ -38,7 +38,7 @@ from tests.workflow.fleets import (
     until_called,
     write_project,
 )
-from tests.workflow.test_executors import tasks, worked
+from tests.workflow.work import tasks, worked
 
 
 def test_a_worker_that_is_killed_loses_no_target(fleet: Path, server: Sandbox, cluster: Cluster) -> None:

@@ -8,17 +8,15 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reconciler.errors import AdoptionError, AwsError, Problem
-from reconciler.executors import Control, Task, Threads
+from reconciler.errors import AdoptionError, AwsError
+from reconciler.executors import Threads
 from reconciler.executors.fleet import ApplyElsewhere, Silent, read_all, tasks_of
 from reconciler.executors.processes import Processes
-from reconciler.model.resource import DesiredState
-from reconciler.model.target import Guardrails, Project, Target
 from reconciler.plan.plan import PlanOptions, Result
 from reconciler.sandbox import Sandbox
 from reconciler.spec.desired import load_desired_states
@@ -26,8 +24,9 @@ from reconciler.spec.project import load_project
 from reconciler.workflow.locks import FileLockBackend, LockClock, lock_targets, new_holder
 from reconciler.workflow.run import apply_plans
 from reconciler.workflow.survey import survey_targets
-from tests.cli.support import REGION, Ran
+from tests.cli.support import Ran
 from tests.workflow.fleets import ALL, MUTE, Cluster, calls, ended, keys_of, named, run, start, until_called, workers_of
+from tests.workflow.work import DiesWhenStopped, Slow, tasks, worked
 
 
 def targets_in(*shards: Ran) -> dict[str, str]:
@@ -330,38 +329,6 @@ def test_what_executor_cannot_be(fleet: Path, words: tuple[str, ...], said: str)
     assert said in ran.err
 
 
-def tasks(*names: str) -> list[Task]:
-    targets = [Target(name, REGION, account_id=str(number)) for number, name in enumerate(names)]
-    return [
-        Task(
-            Project("p", "/", "s", (), {}, {}, (), {target.name: target}, Guardrails()),
-            target,
-            DesiredState("s", {}, ""),
-            PlanOptions(),
-        )
-        for target in targets
-    ]
-
-
-def worked(task: Task, control: Control) -> str:
-    """Work that depends on the name of its target."""
-    match task.target.name:
-        case "fails":
-            raise AwsError("no", code="Denied", request_id="r1")
-        case "unadoptable":
-            raise AdoptionError((Problem("file", "channel/a", "is taken"),))
-        case "dies":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "waits":
-            assert control.stop.wait(60)
-            return "stopped"
-        case "overflows":
-            raise OSError(24, "too many open files")
-        case "mistaken":
-            raise ZeroDivisionError("a mistake")
-    return f"{task.target.name} done"
-
-
 def test_an_error_is_the_result_of_its_target_only(cluster: Cluster) -> None:
     for one in (Threads(), Processes(2), cluster.executor):
         found = one.run(worked, tasks("a", "fails", "overflows", "b"))
@@ -415,21 +382,6 @@ def test_who_waits_for_a_target_that_hangs_is_given_up_too() -> None:
     assert [str(one).partition(" ")[0] for one in found] == ["given", "not", "y"]
 
 
-@dataclass(frozen=True)
-class Slow:
-    """Work that waits until it is asked to stop, and ends then or does not; it leaves files."""
-
-    folder: Path
-
-    def __call__(self, task: Task, control: Control) -> str:
-        (self.folder / "pid").write_text(str(os.getpid()))
-        assert control.stop.wait(60)
-        if task.target.name == "stubborn":
-            time.sleep(600)
-        (self.folder / "ended").touch()
-        return "too late"
-
-
 @pytest.mark.parametrize(("name", "grace"), [("obedient", 60.0), ("stubborn", 0.5)])
 def test_work_that_is_given_up_is_asked_to_stop_and_killed_if_it_does_not(
     tmp_path: Path, name: str, grace: float
@@ -439,20 +391,6 @@ def test_work_that_is_given_up_is_asked_to_stop_and_killed_if_it_does_not(
     assert str(found).startswith("given up after")
     assert (tmp_path / "ended").exists() == (name == "obedient")
     gone(int((tmp_path / "pid").read_text()))
-
-
-@dataclass(frozen=True)
-class DiesWhenStopped:
-    """Work whose first worker dies when it is asked to stop."""
-
-    folder: Path
-
-    def __call__(self, _task: Task, control: Control) -> str:
-        assert control.stop.wait(60)
-        if not (self.folder / "died").exists():
-            (self.folder / "died").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return "stopped"
 
 
 def test_work_whose_worker_dies_while_it_stops_is_stopped_at_the_next_worker_too(tmp_path: Path) -> None:
