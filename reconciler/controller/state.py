@@ -17,7 +17,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import TypeAdapter
 
@@ -121,8 +121,7 @@ _FINDINGS = Format(list_of(FINDING))
 _LIVE_CHANNELS = TypeAdapter(tuple[LiveChannel, ...])
 
 
-@dataclass(frozen=True, slots=True)
-class ManagedResource:
+class ManagedResource(NamedTuple):
     """A live resource of the stack, as the status pages show it. ``url`` is the URL for viewers, ``state`` the life-cycle state."""
 
     address: Address
@@ -132,8 +131,7 @@ class ManagedResource:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(NamedTuple):
     """The live resources that a run found: the stack's by address, and the unmanaged ones."""
 
     managed: tuple[ManagedResource, ...] = ()
@@ -266,8 +264,7 @@ class RepositoryState:
 
 def detail_json(run: Run) -> str:
     """Return findings and live channels of a run as JSON. They are shown for the newest run of a target only."""
-    live_channels = _LIVE_CHANNELS.dump_python(run.live_channels, mode="json")
-    return _dumps({"findings": _FINDINGS.write(run.findings), "live_channels": live_channels})
+    return _dumps({"findings": _FINDINGS.write(run.findings), "live_channels": _by_name(run.live_channels)})
 
 
 def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[LiveChannel, ...]]:
@@ -278,7 +275,7 @@ def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[LiveChannel, ...]
 
 def inventory_json(inventory: Inventory) -> str:
     """Return an inventory as JSON."""
-    return _dumps(_INVENTORY.dump_python(inventory, mode="json"))
+    return _dumps(_by_name(inventory))
 
 
 def read_inventory(text: str) -> Inventory:
@@ -288,12 +285,22 @@ def read_inventory(text: str) -> Inventory:
 
 def result_json(result: ApplyResult) -> str:
     """Return the result of an apply as JSON."""
-    return _dumps(_RESULT.dump_python(result, mode="json"))
+    return _dumps(_by_name(result))
 
 
 def read_result(text: str) -> ApplyResult:
     """Return the result of an apply from its JSON."""
     return _RESULT.validate_python(json.loads(text))
+
+
+def _by_name(value: object) -> object:
+    """Return a value as JSON types, the members of named tuples by name: by place, another version would misread them."""
+    if not isinstance(value, tuple) or isinstance(value, Address):
+        return value
+    members = getattr(value, "_asdict", None)
+    if members is None:
+        return [_by_name(item) for item in value]
+    return {name: _by_name(item) for name, item in members().items()}
 
 
 def _dumps(content: object) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -10,14 +11,28 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from reconciler.controller.state import Mode, Run, RunStatus, TargetState, read_result, result_json
+from reconciler.controller.state import (
+    Inventory,
+    ManagedResource,
+    Mode,
+    Run,
+    RunStatus,
+    TargetState,
+    detail_json,
+    inventory_json,
+    read_detail,
+    read_inventory,
+    read_result,
+    result_json,
+)
 from reconciler.controller.store import DAY, Flags, Store
 from reconciler.diff import FieldChange
 from reconciler.drift import DriftStatus
 from reconciler.drift.report import Finding
 from reconciler.errors import UsageError
 from reconciler.model.address import Address, KindName
-from reconciler.plan.plan import ApplyResult, LiveChannel
+from reconciler.model.resource import UnmanagedResource
+from reconciler.plan.plan import ApplyResult, LiveChannel, Outcome, Result, StepOutcome, Verb
 from tests.report.makers import a_plan, a_target, results
 
 NOW = 1_767_225_600.0
@@ -160,6 +175,32 @@ def test_a_file_of_another_format_or_none_at_all_is_left_alone(path: Path) -> No
 def test_the_end_of_an_apply_is_read_back_as_it_was(result: ApplyResult) -> None:
     again = read_result(result_json(result))
     assert again == result
+
+
+def test_stored_members_are_by_name_so_that_another_version_reads_them() -> None:
+    """An older file may lack a member, and a newer one may have it elsewhere."""
+    step = StepOutcome("channel/x#1", "CreateChannel", Result.DONE, calls=1)
+    result = ApplyResult("dev", (Outcome(FINDING.address, Verb.CREATE, Result.DONE, steps=(step,)),), calls=1)
+    channel = LiveChannel(FINDING.address, "arn:x", "2026-01-01T00:00:00Z", 3)
+    inventory = Inventory(
+        (ManagedResource(FINDING.address, "arn:x"),), (UnmanagedResource(KindName.CHANNEL, "arn:y", "y", ""),)
+    )
+
+    stored = json.loads(result_json(result))
+    assert stored["calls"] == 1
+    assert stored["outcomes"][0]["address"] == ["channel", "x"]
+    assert stored["outcomes"][0]["steps"][0]["operation"] == "CreateChannel"
+    del stored["calls"], stored["outcomes"][0]["message"]
+    assert read_result(json.dumps(stored)) == result._replace(calls=0)
+
+    detail = json.loads(detail_json(a_run(live_channels=(channel,))))
+    assert detail["live_channels"][0]["viewers"] == 3
+    assert read_detail(json.dumps(detail)) == ((), (channel,))
+
+    kept = json.loads(inventory_json(inventory))
+    assert kept["managed"][0]["arn"] == "arn:x"
+    assert kept["unmanaged"][0]["kind"] == "channel"
+    assert read_inventory(json.dumps(kept)) == inventory
 
 
 def test_a_kill_at_any_moment_leaves_whole_runs(path: Path) -> None:
