@@ -46,6 +46,17 @@ def project(folder: Path, sandbox: Sandbox, rates: str, channels: int = CHANNELS
     )
 
 
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sandbox]]:
+    """A project whose channels exist, at the published call rates from now on. What is interrupted while it reads changes none."""
+    folder = tmp_path_factory.mktemp("applied") / "repo"
+    with Sandbox() as sandbox:
+        project(folder, sandbox, "off")
+        assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
+        project(folder, sandbox, "aws")
+        yield folder, sandbox
+
+
 def started(folder: Path, *words: str, out: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     # A shell without job control starts what it puts in the background with SIGINT ignored, and so may the caller of these tests.
     return subprocess.Popen(
@@ -69,11 +80,9 @@ def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize("verb", [("plan",), ("drift",), ("apply", "--auto-approve")])
 def test_an_interrupted_read_ends_at_once(
-    tmp_path: Path, sandbox: Sandbox, verb: tuple[str, ...], number: int, code: int
+    applied: tuple[Path, Sandbox], verb: tuple[str, ...], number: int, code: int
 ) -> None:
-    folder = project(tmp_path / "repo", sandbox, "off")
-    assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
-    project(tmp_path / "repo", sandbox, "aws")
+    folder, sandbox = applied
     sandbox.control.clear_calls()
 
     def looked() -> int:
