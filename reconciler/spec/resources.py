@@ -256,7 +256,9 @@ def _entries(sources: Iterable[Source], names: Mapping[str, str], problems: Prob
                 kind = SECTIONS.get(section)
                 if isinstance(section, str) and (section.startswith(ANCHORS) or section in (MOVED, FORGET)):
                     continue
-                if kind is None:
+                if kind is None and problems.left(source.name) <= 0:
+                    problems.skip(source.name)
+                elif kind is None:
                     problems.add(
                         source.name,
                         source.mark((section,), document=number, at_key=True),
