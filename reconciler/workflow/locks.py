@@ -185,9 +185,18 @@ class _Lease:
                 return True
             return self._give_up(f"it could not be renewed ({error})")
         if token is None:
-            return self._give_up("another run took it")
+            return self._give_up(self._who_changed_it())
         self.holder, self.token = updated, token
         return True
+
+    def _who_changed_it(self) -> str:
+        with contextlib.suppress(AwsError, UsageError):
+            other, _ = self.backend.read()
+            if other is None:
+                return "it was removed"
+            if other.released and other.run == self.holder.run:
+                return "it was released by unlock"
+        return "another run took it"
 
     def _release(self) -> None:
         """Release the lock, unless it is another run's by now."""

@@ -167,8 +167,32 @@ def test_losing_it_is_noticed_said_and_left_to_the_other(target: Target) -> None
         door(target).write(OTHER, token)
         clock.turn.release()
         assert lost["prod"].wait(60)
-    assert "was lost" in said[0]
+    assert "was lost: another run took it" in said[0]
     assert held_by(target) == OTHER, "the lock of another holder was released"
+
+
+def remove(target: Target) -> None:
+    match target.lock:
+        case FileLock(path):
+            Path(path).unlink()
+        case S3Lock(bucket, key):
+            _s3().delete_object(Bucket=bucket, Key=key)
+
+
+def unlock(target: Target) -> None:
+    holder, token = door(target).read()
+    assert holder is not None
+    door(target).write(holder._replace(released=True), token)
+
+
+@pytest.mark.parametrize(("change", "why"), [(remove, "it was removed"), (unlock, "it was released by unlock")])
+def test_a_lost_lock_that_no_other_run_has_says_why(target: Target, change: Callable[[Target], None], why: str) -> None:
+    clock, said = Clock(), list[str]()
+    with lock_targets((target,), "apply", notify=said.append, clock=clock.time) as lost:
+        change(target)
+        clock.turn.release()
+        assert lost["prod"].wait(60)
+    assert f"was lost: {why}; waiting for in-flight calls, no more start" in said[0]
 
 
 @pytest.mark.parametrize("kind", ["file", "s3"])
