@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,20 +154,33 @@ def check_account(sandbox: Sandbox, s3: Any, repo: Repo, prefix: str) -> None:
     assert (told["status"], told["managed"], told["drifted"], told["pending"]) == ("in-sync", len(CHANNELS), 0, 0)
 
 
+@contextmanager
+def one_target_of_several(
+    folder: Path, s3: Any, prefix: str
+) -> Iterator[tuple[Sandbox, Callable[[str], AbstractContextManager[Running]]]]:
+    """Yield a sandbox, and a function that starts a controller of a name; at the end, check the account."""
+    with Sandbox() as sandbox:
+        repo = shared_target(folder, sandbox, prefix)
+
+        def started(name: str) -> AbstractContextManager[Running]:
+            (folder / name).mkdir()
+            words = ("--repo", str(repo.folder), "--mode", "apply", "--interval", "1h")
+            return running(folder / name, *words, env=CONTROL)
+
+        yield sandbox, started
+        check_account(sandbox, s3, repo, prefix)
+
+
 def test_of_two_controllers_at_one_target_one_applies_and_the_other_names_it(tmp_path: Path, s3: Any) -> None:
     prefix = "held/"
-    with Sandbox() as sandbox:
-        repo = shared_target(tmp_path, sandbox, prefix)
-        words = ("--repo", str(repo.folder), "--mode", "apply", "--interval", "1h")
-        for name in ("first", "second"):
-            (tmp_path / name).mkdir()
+    with one_target_of_several(tmp_path, s3, prefix) as (sandbox, started):
         sandbox.control.add_fault("delay", operation="CreateChannel", seconds=10, times=None)
-        with running(tmp_path / "first", *words, env=CONTROL) as first:
+        with started("first") as first:
             until(lambda: "Contents" in s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}dev.lock"))
             first.process.send_signal(signal.SIGSTOP)  # it holds the lock for as long as its lease
             assert not first.lines("reconciled")
             sandbox.control.clear_faults()
-            with running(tmp_path / "second", *words, env=CONTROL) as second:
+            with started("second") as second:
                 until(lambda: bool(second.lines("reconciled")))
                 (line,) = second.lines("reconciled")
                 assert line["status"] == "refused"
@@ -178,24 +193,17 @@ def test_of_two_controllers_at_one_target_one_applies_and_the_other_names_it(tmp
                 for controller in (second, first):
                     ends_in_sync(controller)
                 assert not any(line["done"] for line in second.lines("reconciled"))
-        check_account(sandbox, s3, repo, prefix)
 
 
 def test_two_controllers_that_begin_together_double_nothing(tmp_path: Path, s3: Any) -> None:
-    prefix = "together/"
-    with Sandbox() as sandbox:
-        repo = shared_target(tmp_path, sandbox, prefix)
-        words = ("--repo", str(repo.folder), "--mode", "apply", "--interval", "1h")
-        for name in ("first", "second"):
-            (tmp_path / name).mkdir()
-        with (
-            running(tmp_path / "first", *words, env=CONTROL) as first,
-            running(tmp_path / "second", *words, env=CONTROL) as second,
-        ):
-            for controller in (first, second):
-                until(lambda controller=controller: bool(controller.lines("reconciled")))  # type: ignore[misc]
-            for controller in (first, second):
-                ends_in_sync(controller)
-            found = [line["done"] for each in (first, second) for line in each.lines("reconciled")]
-            assert sum(found) == len(CHANNELS)
-        check_account(sandbox, s3, repo, prefix)
+    with (
+        one_target_of_several(tmp_path, s3, "together/") as (_, started),
+        started("first") as first,
+        started("second") as second,
+    ):
+        for controller in (first, second):
+            until(lambda controller=controller: bool(controller.lines("reconciled")))  # type: ignore[misc]
+        for controller in (first, second):
+            ends_in_sync(controller)
+        found = [line["done"] for each in (first, second) for line in each.lines("reconciled")]
+        assert sum(found) == len(CHANNELS)
