@@ -127,6 +127,7 @@ Lock: TypeAlias = FileLock | S3Lock
 class S3State(NamedTuple):
     """Where machines share the records of applies: objects below a prefix of a bucket in ``region``.
 
+    ``prefix`` is empty or ends with a slash.
     ``profile`` and ``role_arn`` say with whose credentials it is reached; by default, those of the process.
     """
 

@@ -434,7 +434,8 @@ def _state(raw: Mapping[str, Any]) -> S3State | None:
         return None
     region = found.get("region") or next(iter(raw["targets"].values()))["region"]
     prefix = found.get("prefix") or ""
-    return S3State(found["bucket"], prefix, region, found.get("profile"), found.get("roleArn"))
+    folder = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
+    return S3State(found["bucket"], folder, region, found.get("profile"), found.get("roleArn"))
 
 
 def _lock(raw: Mapping[str, Any] | None, root: Path) -> Lock | None:

@@ -59,7 +59,8 @@ class S3StateSettings(Strict):
 
     bucket: Annotated[str, Field(pattern=BUCKET_PATTERN)] = Field(description="Name of the bucket.")
     prefix: Annotated[str, Field(max_length=512, pattern=STATE_PREFIX_PATTERN)] | None = Field(
-        None, description="Start of the keys, such as `ivs/`. The stack and the target follow. Default: none."
+        None,
+        description="Folder of the records, such as `ivs/`; a `/` at its end is added if it is missing. Default: none.",
     )
     region: Annotated[str, Field(pattern=REGION_PATTERN)] | None = Field(
         None, description="Region of the bucket. Default: the region of the first target."

@@ -85,7 +85,7 @@ class FolderRecords:
 
 
 class S3Records:
-    """Records in S3 objects, ``PREFIX STACK/TARGET/applied.json``, read once for each survey of a target. Thread-safe.
+    """Records in S3 objects, ``PREFIX/STACK/TARGET/applied.json``, read once for each survey of a target. Thread-safe.
 
     Beside them, a controller writes ``reconciled.json``: what it reported of the target last.
     """

@@ -192,6 +192,14 @@ def test_a_project_file_says_where_and_a_pin_fixes_it(tmp_path: Path, s3: Any) -
     assert "ivs-reconciler.yaml:3:" in ran.err + ran.out
 
 
+@pytest.mark.parametrize(("prefix", "place"), [("ivs", "ivs/"), ("ops/ivs/", "ops/ivs/"), ("", ""), (None, "")])
+def test_a_prefix_is_a_folder_with_and_without_its_last_slash(tmp_path: Path, prefix: str | None, place: str) -> None:
+    folder = stack(tmp_path / "repo", {"channels": {}}, state={"s3": {"bucket": BUCKET, "prefix": prefix}})
+    shown = run(folder, "iam-policy", "apply").json["Statement"]
+    (found,) = (each["Resource"] for each in shown if each["Sid"] == "ReadState")
+    assert found == [f"arn:aws:s3:::{BUCKET}/{place}acme-live/*"]
+
+
 def test_an_apply_that_is_killed_is_finished_by_another_machine(tmp_path: Path, s3: Any, prefix: str) -> None:
     """SIGKILL leaves no record: what was made is found in the account, and nothing is made twice."""
     state = {"s3": {"bucket": BUCKET, "prefix": prefix}}
