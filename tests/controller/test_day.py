@@ -18,8 +18,9 @@ from tests.controller.repos import Repo
 from tests.controller.world import World
 
 HOUR = 3600.0
-PACE = Schedule(interval=900, fetch=300, mode=Mode.APPLY)
-WATCHED = Schedule(interval=900, fetch=300, mode=Mode.APPLY, modes={"watched": Mode.OBSERVE})
+# Twice as often would only double the passes that find nothing to do.
+PACE = Schedule(interval=1800, fetch=600, mode=Mode.APPLY)
+WATCHED = Schedule(interval=1800, fetch=600, mode=Mode.APPLY, modes={"watched": Mode.OBSERVE})
 
 
 class Day:
