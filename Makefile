@@ -12,7 +12,7 @@ WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 2)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types imports docs docs-check bench schemas lock clean dev
+.PHONY: help demo test check lint format types imports docs docs-check bench schemas schemas-check lock clean dev
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,8 +66,10 @@ docs: $(VENV)/.dev ## regenerate the output shown in README.md and docs/
 	@$(BIN)/python -m tests.transcript --write
 	@$(BIN)/python -m tests.guide --write
 
-docs-check: $(VENV)/.dev ## fail if schemas/ or the docs are out of date
+schemas-check: $(VENV)/.run ## fail if schemas/ is out of date
 	@$(BIN)/python -m reconciler schema --check schemas
+
+docs-check: schemas-check $(VENV)/.dev ## fail if schemas/ or the docs are out of date
 	@$(BIN)/python -m pytest tests/test_docs.py -q -n 0
 
 bench: $(VENV)/.bench ## measure: calls, CPU and memory as ratios and counts
