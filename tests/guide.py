@@ -12,11 +12,12 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.preloaded import write_program
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -111,9 +112,7 @@ def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str
     (folder / "bin").mkdir()
     # Programs of this environment, which need not be on the path.
     for name, module in (("ivs-reconciler", "reconciler"), ("aws", "awscli"), ("dask", "dask")):
-        program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
+        write_program(folder / "bin" / name, module)
     for package in hidden:
         (folder / "hidden").mkdir(exist_ok=True)
         (folder / "hidden" / f"{package}.py").write_text(

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import termios
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from tests.aws.authority import CANARY, Authority, authority
 from tests.aws.bench import ROLE, STATIC_KEYS, Bench
 from tests.cli.at_terminal import BACKGROUND, at_terminal
+from tests.preloaded import Process
 
 DEVICE = "arn:aws:iam::123456789012:mfa/operator"
 SETTINGS = f"[profile studio]\n{STATIC_KEYS}[profile deploy]\nrole_arn = {ROLE}\nsource_profile = studio\nmfa_serial = {DEVICE}\n"
@@ -121,8 +121,8 @@ sys.exit(code)
 def test_without_a_terminal_it_is_an_error_and_nothing_is_waited_for(bench: Bench, stdin: str) -> None:
     with authority() as giver:
         prepared(bench, giver)
-        started = subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "plan"],
+        started = Process(
+            ["plan"],
             cwd=bench.folder,
             env=env_of(bench),
             stdin=subprocess.PIPE if stdin == "open" else subprocess.DEVNULL,

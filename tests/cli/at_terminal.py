@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from tests.preloaded import Process
 
 _SECONDS = 120
-_OWN_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+_OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 BACKGROUND = (
     "import subprocess, sys; sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], process_group=0).returncode)"
 )
@@ -61,17 +64,21 @@ def at_terminal(
 ) -> Iterator[Screen]:
     """Run ``ivs-reconciler`` at a terminal of its own; ``wrapped`` is a Python program that runs it, ``stdout`` is where its report goes instead."""
     ours, theirs = pty.openpty()
-    program = [*(("-c", wrapped) if wrapped else ()), "-m", "reconciler", *words]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _OWN_TERMINAL, *program],
-        cwd=folder,
+    options: dict[str, Any] = {
+        "cwd": folder,
         # So wide that no sentence is wrapped.
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "500", **env},
-        stdin=theirs,
-        stdout=theirs if stdout is None else stdout,
-        stderr=theirs,
-        start_new_session=True,
-    )
+        "env": {**os.environ, "TERM": "xterm", "COLUMNS": "500", **env},
+        "stdin": theirs,
+        "stdout": theirs if stdout is None else stdout,
+        "stderr": theirs,
+        "start_new_session": True,
+    }
+    process: subprocess.Popen[bytes]
+    if wrapped:
+        program = [sys.executable, "-c", f"{_OWN_TERMINAL}\n{wrapped}", "-m", "reconciler", *words]
+        process = subprocess.Popen(program, **options)
+    else:
+        process = Process(words, before=_OWN_TERMINAL, **options)
     os.close(theirs)
     try:
         yield Screen(ours, process)

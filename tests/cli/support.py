@@ -23,6 +23,8 @@ import yaml
 from reconciler import logs
 from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
+from tests.preloaded import Process
+from tests.preloaded.server import INTERPRETER
 
 ACCOUNT = "123456789012"
 REGION = "us-west-2"
@@ -50,7 +52,7 @@ def run(folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: 
     A process runs it where this one cannot: with settings of the interpreter, from another thread, and in ``make test PROCESSES=1``.
     """
     in_a_thread = threading.current_thread() is not threading.main_thread()
-    if in_a_thread or "PROCESSES" in os.environ or any(name.startswith(_INTERPRETER) for name in env or ()):
+    if in_a_thread or "PROCESSES" in os.environ or any(name.startswith(INTERPRETER) for name in env or ()):
         return process(folder, *words, env=env, stdin=stdin)
     with (
         _stream(stdin) as source,
@@ -75,21 +77,11 @@ def run(folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: 
 
 
 def process(folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Ran:
-    """Run ``ivs-reconciler`` in a folder as a process, for what only a process shows: signals, limits, imports, exit."""
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", *words],
-        cwd=folder,
-        env={**os.environ, **(env or {})},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return _ran(done.returncode, done.stdout, done.stderr)
-
-
-_INTERPRETER = ("PYTHON", "LANG", "LC_", "TZ")
+    """Run ``ivs-reconciler`` in a folder as a process, for what only a process shows: signals, limits, exit."""
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with Process(words, cwd=folder, env={**os.environ, **(env or {})}, text=True, **pipes) as running:
+        out, err = running.communicate(stdin, timeout=120)
+    return _ran(running.returncode, out, err)
 
 
 def _ran(code: int, out: str, err: str) -> Ran:

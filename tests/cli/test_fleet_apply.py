@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from reconciler.sandbox import Sandbox
 from reconciler.workflow.progress import Meter
 from tests.cli.at_terminal import at_terminal
 from tests.cli.support import REGION, Ran, client, run
+from tests.preloaded import Process
 
 CHANNELS = 9
 NAMES = [f"t{number:02}" for number in range(28)]
@@ -219,14 +219,13 @@ def test_json_lines_name_their_target_and_results_come_last_in_order(fleet: Path
 
 
 def started(folder: Path, names: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--format", "json", *on(names)],
+    return Process(
+        ["apply", "--auto-approve", "--format", "json", *on(names)],
         cwd=folder,
         env={**os.environ, **keys_of(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - nothing else runs in this moment
     )
 
 

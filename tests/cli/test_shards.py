@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import yaml
 
 from reconciler.sandbox import Sandbox
 from tests.cli.support import client, run
+from tests.preloaded import Process
 
 ACCOUNTS = [f"{200_000_000_000 + n}" for n in range(4)]
 REGIONS = ("us-west-2", "eu-west-1")
@@ -398,8 +398,8 @@ def test_targets_of_unknown_accounts_are_noted(unchanged: Path) -> None:
 def test_a_shard_that_is_killed_while_it_applies_is_finished_by_the_next_run(fleet: Path, server: Sandbox) -> None:
     (fleet / "specs" / "live.yaml").write_text("channels: {one: {}, c: {forEach: {count: 12}}}\n", "utf-8")
     server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.02, times=None)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--shard", "1/3"],
+    process = Process(
+        ["apply", "--auto-approve", "--shard", "1/3"],
         cwd=fleet,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from reconciler.cli.main import build_parser
 from reconciler.errors import ExitCode
 from reconciler.sandbox import Sandbox
 from tests.cli.support import ACCOUNT, REGION, run, stack
+from tests.preloaded import Process
 
 CHANNELS = 150
 KEYS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
@@ -58,16 +58,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sa
 
 
 def started(folder: Path, *words: str, out: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
-    # A shell without job control starts what it puts in the background with SIGINT ignored, and so may the caller of these tests.
-    return subprocess.Popen(
-        [sys.executable, "-m", "reconciler", *words],
-        cwd=folder,
-        env={**os.environ, **KEYS},
-        stdout=out,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - nothing else runs in this moment
-    )
+    return Process(words, cwd=folder, env={**os.environ, **KEYS}, stdout=out, stderr=subprocess.PIPE, text=True)
 
 
 def until(condition: Callable[[], bool]) -> None:

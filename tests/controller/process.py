@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.preloaded import Process
 
 PATIENCE = 120.0
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "not-a-real-secret-key"}
@@ -83,8 +84,8 @@ def running(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> 
     """Run the controller in a folder for as long as the context lasts."""
     log = folder / "log"
     with log.open("wb") as handle:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "run", "--listen", "127.0.0.1:0", "--log-format", "json", *words],
+        process = Process(
+            ["run", "--listen", "127.0.0.1:0", "--log-format", "json", *words],
             cwd=folder,
             env={**os.environ, **CREDENTIALS, **(env or {})},
             stdout=handle,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import yaml
 from reconciler.cli.main import build_parser
 from tests.cli.support import run
 from tests.controller.repos import Repo
+from tests.preloaded import write_program
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "kubernetes"
@@ -91,8 +91,7 @@ def cluster(tmp_path: Path) -> Path:
     """A folder with a repository of four targets, and the program on the search path."""
     program = tmp_path / "bin" / "ivs-reconciler"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m reconciler "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
+    write_program(program)
     repo = Repo(tmp_path / "repo")
     targets = {
         f"t{n}": {"region": "us-west-2", "accountId": f"{200_000_000_000 + n}", "sandbox": f".sandbox/{n}.db"}

@@ -19,6 +19,7 @@ from tests.cli.support import arn_of, outside, rewrite, run, stack
 from tests.controller.git import commit, git, repository
 from tests.forge.forge import PROJECT, Asked, Forge, Labelled
 from tests.forge.runs import github, gitlab
+from tests.preloaded import write_program
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -45,10 +46,7 @@ def program(tmp_path: Path) -> Path:
     """A folder for the search path that holds the program under the name it is installed by."""
     path = tmp_path / "bin" / "ivs-reconciler"
     path.parent.mkdir()
-    path.write_text(
-        f'#!/bin/sh\nexport PYTHONPATH={ROOT}\nexec {sys.executable} -m reconciler "$@"\n', encoding="utf-8"
-    )
-    path.chmod(0o755)
+    write_program(path)
     return path
 
 

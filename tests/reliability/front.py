@@ -12,7 +12,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from reconciler.sandbox.http.server import SandboxHTTPServer, serve
 from reconciler.sandbox.wire import Disruption, Request, Response
 from tests.aws.stores import Stores, is_for_a_store
 from tests.cli.support import ACCOUNT, Ran, client
+from tests.preloaded import Process
 
 _SECRET = re.compile(rb"sk_[a-z0-9-]+_[A-Za-z0-9_]+|\"passphrase\": ?\"([^\"]+)\"")
 _LOOKS = ("List", "Get", "BatchGet")
@@ -121,8 +121,8 @@ class Front:
             self._trap = None
 
     def _process(self, folder: Path, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "-vv", *words],
+        return Process(
+            ["-vv", *words],
             cwd=folder,
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.cli.support import client, rewrite, run, stack
+from tests.preloaded import Process
 
 KEYS = Path(__file__).resolve().parent.parent / "scenarios" / "keys"
 ENOUGH = 26
@@ -36,8 +36,8 @@ ADS = {
 @contextmanager
 def served() -> Iterator[str]:
     """Serve a sandbox from a process of its own, which no kill reaches."""
-    command = [sys.executable, "-m", "reconciler", "sandbox", "serve", "--port", "0", "--settle-seconds", "0.1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = ["sandbox", "serve", "--port", "0", "--settle-seconds", "0.1"]
+    with Process(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().split(" on ")[1].split()[0]
@@ -83,9 +83,9 @@ class Killed:
 
     def _once(self, steps: int) -> bool:
         there = status(self.url)
-        command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--prune", "--format", "json"]
+        command = ["apply", "--auto-approve", "--prune", "--format", "json"]
         environment = {**os.environ, **CREDENTIALS}
-        with subprocess.Popen(
+        with Process(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
@@ -221,12 +221,10 @@ def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
         unmanaged = foreign_channel(url)
         control(url, "add_fault", effect="delay", operation="List*", seconds=0.4, times=None)
         folders = [project(tmp_path / name, url, spec) for name in ("one", "two")]
-        command = [sys.executable, "-m", "reconciler", "apply", "--auto-approve"]
+        command = ["apply", "--auto-approve"]
         environment = {**os.environ, **CREDENTIALS}
         both = [
-            subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
+            Process(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             for folder in folders
         ]
         said = [process.communicate(timeout=300)[0] for process in both]

@@ -16,6 +16,7 @@ import pytest
 
 from reconciler.sandbox import Sandbox
 from reconciler.sandbox.settings import ASSUMPTIONS
+from tests.preloaded import write_program
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
@@ -32,12 +33,8 @@ def free_port() -> int:
 def shims(folder: Path) -> None:
     """Put this project's command, and the AWS one, where the page's commands find them."""
     folder.mkdir()
-    ours = folder / "ivs-reconciler"
-    ours.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m reconciler.cli.sandbox "$@"\n')
-    aws = folder / "aws"
-    aws.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m awscli "$@"\n')
-    for shim in (ours, aws):
-        shim.chmod(0o755)
+    write_program(folder / "ivs-reconciler")
+    write_program(folder / "aws", "awscli")
 
 
 def wait_for(port: int) -> None:

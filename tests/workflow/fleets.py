@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from reconciler.executors.dask_cluster import DaskCluster
 from reconciler.sandbox import Sandbox
 from tests.cli.support import REGION, Ran
 from tests.cli.support import run as run_here
+from tests.preloaded import Process
 
 ACCOUNTS = 100
 COUNT = 6
@@ -58,16 +58,14 @@ def keys_of(folder: Path) -> dict[str, str]:
 
 
 def start(folder: Path, *words: str, **env: str) -> subprocess.Popen[str]:
-    # Whoever calls the tests may ignore SIGINT, as a shell does for what it starts in the background.
-    return subprocess.Popen(
-        [sys.executable, "-m", "reconciler", *words],
+    return Process(
+        words,
         cwd=folder,
         env={**os.environ, **keys_of(folder), **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - nothing else runs in this moment
     )
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from reconciler.workflow.history import record_apply, recorded_addresses
 from reconciler.workflow.records import BucketUnusable, FolderRecords, S3Records, safe_name
 from tests.builders import desired, live, of, wanted
 from tests.cli.support import ACCOUNT, BUCKET, REGION, arn_of, client, outside, rewrite, run, stack
+from tests.preloaded import Process
 
 ONE: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}}}
 NEW: dict[str, object] = {"channels": {"one": {}, "two": {"streamKey": {}}, "three": {}}}
@@ -214,8 +214,8 @@ def test_an_apply_that_is_killed_is_finished_by_another_machine(tmp_path: Path, 
         rewrite(first, many)
         sandbox.control.add_fault("delay", operation="CreateChannel", seconds=0.3, times=None)
         ivs = client(sandbox.endpoint_url)
-        with subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "apply", "--auto-approve"],
+        with Process(
+            ["apply", "--auto-approve"],
             cwd=first,
             env={**os.environ, **env},
             stdout=subprocess.DEVNULL,
