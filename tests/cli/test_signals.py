@@ -57,8 +57,11 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sa
         yield folder, sandbox
 
 
-def started(folder: Path, *words: str, out: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
-    return Process(words, cwd=folder, env={**os.environ, **KEYS}, stdout=out, stderr=subprocess.PIPE, text=True)
+def started(
+    folder: Path, *words: str, out: IO[str] | int = subprocess.PIPE, fresh: bool = False
+) -> subprocess.Popen[str]:
+    env = {**os.environ, **KEYS}
+    return Process(words, fresh=fresh, cwd=folder, env=env, stdout=out, stderr=subprocess.PIPE, text=True)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -79,7 +82,7 @@ def test_an_interrupted_read_ends_at_once(
     def looked() -> int:
         return len(sandbox.control.calls(operation="ListStreamKeys", limit=CHANNELS))
 
-    with started(folder, *verb) as process:
+    with started(folder, *verb, fresh=verb == ("plan",)) as process:
         until(lambda: looked() > 2)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)

@@ -34,10 +34,14 @@ _PATHS: list[str] = []
 class Process(subprocess.Popen[Any]):
     """``python -m MODULE WORD...``, with the options of ``subprocess.Popen``. ``before`` is Python code that it runs first.
 
+    ``fresh`` starts a new interpreter: a few tests of each kind do, so that the real thing stays tested.
     SIGINT is not ignored, even if the tests were started in the background of a shell. The process is killed when this object is deleted.
     """
 
-    def __init__(self, words: Sequence[str], module: str = "reconciler", before: str = "", **options: Any) -> None:
+    def __init__(
+        self, words: Sequence[str], module: str = "reconciler", before: str = "", *, fresh: bool = False, **options: Any
+    ) -> None:
+        self._fresh = fresh or "PROCESSES" in os.environ
         self._words = words
         self._module = module
         self._before = before
@@ -47,7 +51,7 @@ class Process(subprocess.Popen[Any]):
         super().__init__([sys.executable, *first, "-m", module, *words], preexec_fn=_interruptible, **options)
 
     def _execute_child(self, *arguments: Any) -> None:
-        if "PROCESSES" in os.environ or not self._forked(*arguments):
+        if self._fresh or not self._forked(*arguments):
             super()._execute_child(*arguments)  # type: ignore[misc]  # typeshed has the public methods
 
     def _forked(self, *arguments: Any) -> bool:

@@ -166,6 +166,11 @@ def test_nothing_of_it_knows_another_home(tmp_path: Path) -> None:
     assert code(f"HOME = {home!r}\n{find}", env={**os.environ, "HOME": str(tmp_path)}) == (0, "", "")
 
 
+def test_a_fresh_one_is_a_new_interpreter() -> None:
+    look = "import sys; print('tests.preloaded.server' in sys.orig_argv, flush=True)"
+    assert code(look, fresh=True)[1].splitlines()[0] == "False"
+
+
 @forked
 @pytest.mark.parametrize(("name", "value"), [("PYTHONHASHSEED", "0"), ("LC_ALL", "C"), ("AWS_DATA_PATH", "/nowhere")])
 def test_what_an_interpreter_reads_at_its_start_takes_a_new_one(name: str, value: str) -> None:
