@@ -59,6 +59,15 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
         "is not an event bus ARN",
         "write arn:aws:events:<region>:<account>:event-bus/<name>",
     ),
+    project_models.BUCKET_PATTERN: (
+        "is not a valid S3 bucket name",
+        'use 3 to 63 lower-case letters, digits, "-" and "."; start and end with a letter or digit',
+    ),
+    project_models.STATE_PREFIX_PATTERN: (
+        "contains characters that are not safe in S3 keys",
+        "use letters, digits and / ! - _ . * ' ( )",
+    ),
+    project_models.REGION_PATTERN: ("is not a region", "write one such as us-west-2"),
     project_models.ENDPOINT_PATTERN: (
         "is not a server URL",
         "write http://host:port or https://host, without path or credentials",
