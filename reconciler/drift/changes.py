@@ -18,6 +18,7 @@ from reconciler.diff import FieldChange
 from reconciler.drift import DriftStatus
 from reconciler.drift.report import DriftReport, Finding
 from reconciler.errors import AwsError
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import DEFAULT_TOPICS, Topic
 
 _FORMAT = "1.0"
@@ -167,16 +168,18 @@ def _items(report: DriftReport) -> list[tuple[Item, str]]:
     found += [
         (
             Item(
-                f"{Topic.UNMANAGED.value} {unmanaged.arn}",
-                Topic.UNMANAGED,
-                unmanaged.arn,
-                f"owned by {unmanaged.owner or 'no stack'}",
+                f"{Topic.UNMANAGED.value} {unmanaged.arn}", Topic.UNMANAGED, unmanaged.arn, _unmanaged_words(unmanaged)
             ),
             unmanaged.owner,
         )
         for unmanaged in report.unmanaged
     ]
     return found
+
+
+def _unmanaged_words(resource: UnmanagedResource) -> str:
+    name = f" {resource.name}" if resource.name else ""
+    return f"{resource.kind.value}{name}, {f'owned by stack {resource.owner}' if resource.owner else 'no owner'}"
 
 
 def _digest(finding: Finding) -> str:

@@ -174,6 +174,8 @@ def _text(notification: Notification, link: str) -> str:
 
 def _item(item: Item) -> str:
     words = f"{item.address}: {_DRIFT_STATUS[item.topic]}"
+    if item.topic is Topic.UNMANAGED:
+        words += f" {item.explanation}"
     if item.paths:
         words += f" in {join_words(path_words(path) for path in item.paths[:6])}"
     if item.who:

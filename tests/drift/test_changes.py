@@ -96,6 +96,7 @@ def test_pending_changes_are_sent_only_if_configured() -> None:
     )
     assert told is not None
     assert [item.topic for item in told.new] == [Topic.PENDING, Topic.UNMANAGED]
+    assert (told.new[1].address, told.new[1].explanation) == ("arn:theirs", "channel x, owned by stack other")
 
 
 def test_a_topic_that_is_no_longer_configured_is_not_resolved() -> None:

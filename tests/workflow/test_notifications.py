@@ -16,6 +16,8 @@ import pytest
 from reconciler.drift import DriftStatus
 from reconciler.drift.changes import NOTHING, KnownFindings
 from reconciler.errors import AwsError, UsageError
+from reconciler.model.address import KindName
+from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import Receiver, ReceiverType, Target, Topic
 from reconciler.workflow.notifications import (
     Delivery,
@@ -118,6 +120,19 @@ def test_a_channel_hears_of_its_targets_and_topics_alone() -> None:
     deaf = Receiver("deaf", ReceiverType.SLACK, url_env="OPS_URL", targets=frozenset({"dev"}))
     picky = Receiver("picky", ReceiverType.SLACK, url_env="OPS_URL", topics=frozenset({Topic.UNMANAGED}))
     assert told((deaf, picky), (DRIFTED,), Kept()) == ()
+
+
+def test_an_unmanaged_resource_has_its_name_and_owner() -> None:
+    ops = Receiver("ops", ReceiverType.SLACK, url_env="OPS_URL", topics=frozenset({Topic.UNMANAGED}))
+    found = (
+        UnmanagedResource(KindName.CHANNEL, "arn:x", "by-hand", ""),
+        UnmanagedResource(KindName.CHANNEL, "arn:y", "", "other"),
+    )
+    with hook() as server:
+        told((ops,), (report(unmanaged=found),), Kept(), OPS_URL=server.url)
+    lines = json.loads(server.got[0].body)["text"].splitlines()
+    assert "• arn:x: unmanaged channel by-hand, no owner" in lines
+    assert "• arn:y: unmanaged channel, owned by stack other" in lines
 
 
 def test_user_text_cannot_mention_anybody_in_slack() -> None:
