@@ -52,22 +52,23 @@ def symbol(action: Action) -> str:
 
 
 def will(action: Action) -> str:
-    """Return what an action does, as the rest of a sentence that begins with the address."""
+    """Return what an action does, or would do if it were not blocked, as the rest of a sentence that begins with the address."""
+    verb = "would" if action.blocked else "will"
     match action.verb:
         case Verb.CREATE:
-            return "will be created"
+            return f"{verb} be created"
         case Verb.UPDATE:
-            return "will be updated in place"
+            return f"{verb} be updated in place"
         case Verb.REPLACE if action.order is ReplaceOrder.DELETE_FIRST:
             return "must be replaced: deleted, then created"
         case Verb.REPLACE:
             return "must be replaced: created, then deleted"
         case Verb.DELETE:
-            return "will be deleted"
+            return f"{verb} be deleted"
         case Verb.ADOPT:
-            return "will be adopted"
+            return f"{verb} be adopted"
         case Verb.FORGET:
-            return "will no longer be managed; the resource is kept"
+            return f"{verb} no longer be managed; the resource is kept"
 
 
 def show_value(value: Value) -> str:
