@@ -147,7 +147,7 @@ def shown_actions(actions: Sequence[Action], *, each: bool = False) -> tuple[lis
 def _shown(group: tuple[Action, ...], shared: Mapping[str, Value]) -> ShownAction:
     action = group[0]
     changes: Iterable[FieldChange] = action.changes
-    if action.verb is Verb.CREATE and shared:
+    if shared and is_create(action):
         changes = [one for one in changes if not (one.absent_before and shared.get(one.path) == one.after)]
     title = str(action.address)
     if len(group) > 1:
@@ -207,7 +207,7 @@ def shared_actions(targets: Sequence[TargetPlan]) -> list[tuple[tuple[int, ...],
 
 def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
     """Return path and value of the tags that every created resource gets, if more than one is created."""
-    created = [action for action in actions if action.verb is Verb.CREATE]
+    created = [action for action in actions if is_create(action)]
     if len(created) < 2:
         return {}
     tags = [
@@ -220,6 +220,11 @@ def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
     ]
     first, *others = tags
     return {path: value for path, value in first.items() if all(other.get(path) == value for other in others)}
+
+
+def is_create(action: Action) -> bool:
+    """Return whether an action creates a resource, and is not blocked."""
+    return action.verb is Verb.CREATE and not action.blocked
 
 
 def own_id_hidden(changes: Iterable[FieldChange], address: Address) -> tuple[FieldChange, ...]:

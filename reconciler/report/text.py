@@ -20,6 +20,7 @@ from reconciler.report.actions import (
     Sides,
     fold_findings,
     group_title,
+    is_create,
     members_line,
     own_id_hidden,
     path_words,
@@ -172,7 +173,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
         lines += ["", *_action(one, paint, calls=calls)]
     if shared:
         tags = ", ".join(f"{sanitize(path_words(path))} {show_value(value)}" for path, value in shared.items())
-        created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
+        created = plural(sum(map(is_create, target.actions)), "created resource")
         lines += ["", f"  on all {created}: {tags}"]
     lines += _live_channels(target, paint)
     lines += _orphans(target, paint)

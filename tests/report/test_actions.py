@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.diff import FieldChange
 from reconciler.model.address import Address, KindName
 from reconciler.model.values import Ref
-from reconciler.plan.plan import Action, Verb
+from reconciler.plan.plan import Action, Blocked, Verb
 from reconciler.report import markdown, text
 from reconciler.report.actions import FOLD_FROM, fold_actions, shared_tags
 
@@ -87,6 +87,14 @@ def test_a_tag_that_one_created_resource_lacks_is_not_shared() -> None:
     assert shared_tags([tagged, a_camera(2)]) == {"/tags/team": "video"}
     assert shared_tags([tagged, bare]) == {}
     assert shared_tags([tagged]) == {}
+
+
+def test_a_blocked_create_is_not_counted_as_created_and_shows_its_tags() -> None:
+    blocked = a_camera(3)._replace(blocked=Blocked("unmanaged", "adopt it"))
+    shown = text.render_target(a_target(a_camera(1), a_camera(2), blocked))
+    assert "channel/cam-03 would be created" in shown
+    assert 'on all 2 created resources: tags.team "video"' in shown
+    assert shown.count("team") == 2, "once for both, and once in the blocked one"
 
 
 def test_markdown_folds_the_same_groups_and_counts_all_members_when_cut() -> None:
