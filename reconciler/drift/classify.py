@@ -77,7 +77,7 @@ def classify(
         Finding(
             orphan.address,
             DriftStatus.ORPHAN,
-            "removed from the spec (prune disabled)" + (" (protected)" if orphan.protected else ""),
+            f"removed from the spec (prune disabled{'; protected' if orphan.protected else ''})",
             orphan.arn,
         )
         for orphan in plan.orphans

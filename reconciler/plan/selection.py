@@ -94,7 +94,7 @@ def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Add
 def unmatched_globs(
     only: Iterable[str], exclude: Iterable[str], known: Collection[Address], none: str = _NONE
 ) -> tuple[str, ...]:
-    """Return an error line for each glob that matches no known address, with suggestions; ``none`` is the subject of the line."""
+    """Return an error line for each glob that matches no known address, with suggestions; ``none`` is the subject of ``matches``."""
     addresses = sorted(map(str, known))
     return (*_unmatched("only", only, addresses, none), *_unmatched("exclude", exclude, addresses, none))
 
@@ -124,7 +124,7 @@ def _needs(actions: Sequence[Action], chosen: Collection[int]) -> dict[int, Addr
 
 
 def _unmatched(word: str, globs: Iterable[str], addresses: list[str], none: str) -> Iterator[str]:
-    """Yield a line for each glob of the option ``word`` that matches nothing; ``none`` names what there is none of."""
+    """Yield a line for each glob of the option ``word`` that matches nothing; ``none`` is the subject of ``matches``."""
     kinds = [kind.value for kind in KindName]
     for glob in globs:
         kind, _, rest = glob.partition("/")
@@ -132,7 +132,7 @@ def _unmatched(word: str, globs: Iterable[str], addresses: list[str], none: str)
             meant = _meant(rest, addresses) or _meant(kind, kinds) or f"the kinds are {', '.join(kinds)}"
             yield f"--{word} {glob}: there is no kind {kind}; {meant}"
         elif (word == "only" or not _is_pattern(glob)) and not any(fnmatchcase(address, glob) for address in addresses):
-            yield f"--{word} {glob}: {none} is {'like this' if _is_pattern(glob) else 'this one'}; {_meant(glob, addresses) or 'write addresses as plan shows them, such as channel/main-stage'}"
+            yield f"--{word} {glob}: {none} matches; {_meant(glob, addresses) or 'write addresses as plan shows them, such as channel/main-stage'}"
 
 
 def _is_pattern(text: str) -> bool:

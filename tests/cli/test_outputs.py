@@ -138,7 +138,7 @@ def test_text_names_each_address_with_its_outputs(account: Account) -> None:
 def test_an_address_that_the_spec_does_not_have_is_an_error_with_a_suggestion(account: Account) -> None:
     shown = account.run("outputs", "channel/mian", "channel/*")
     assert (shown.code, shown.out) == (1, "")
-    assert shown.err == "channel/mian: no address in the spec is this one; did you mean channel/main or channel/side?\n"
+    assert shown.err == "channel/mian: no address in the spec matches; did you mean channel/main or channel/side?\n"
 
 
 def test_a_file_is_replaced_only_if_its_content_differs(account: Account, tmp_path: Path) -> None:

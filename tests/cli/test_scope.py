@@ -86,4 +86,4 @@ def test_a_comparison_of_revisions_knows_the_addresses_of_both(folder: Path) -> 
         assert run(folder, "diff", "HEAD", "--only", address).code == 0
     ran = run(folder, "diff", "HEAD", "--only", "channel/mian-stage")
     assert (ran.code, ran.out) == (1, "")
-    assert "no address of either revision is this one; did you mean channel/main-stage" in ran.err
+    assert "no address of either revision matches; did you mean channel/main-stage" in ran.err

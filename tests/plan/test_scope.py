@@ -29,8 +29,8 @@ KNOWN = frozenset(
         ("policy/eu", "did you mean playback-restriction-policy/eu?"),
         ("chanel/*", "there is no kind chanel; did you mean channel?"),
         ("zoo/*", "there is no kind zoo; the kinds are recording-configuration, "),
-        ("channel/x*", "is like this; write addresses as plan shows them"),
-        ("", "is this one; write addresses as plan shows them"),
+        ("channel/x*", "managed by this stack matches; write addresses as plan shows them"),
+        ("", "managed by this stack matches; write addresses as plan shows them"),
     ],
 )
 def test_only_has_to_match_something(glob: str, meant: str) -> None:
