@@ -132,13 +132,19 @@ def _path() -> str:
                 server = subprocess.Popen(
                     [sys.executable, "-m", "tests.preloaded.server", str(listener.fileno())],
                     cwd=Path(__file__).resolve().parents[2],
-                    env=_ENVIRONMENT,
+                    # A home that is found in whatever keeps it.
+                    env={**_ENVIRONMENT, "HOME": folder.name},
                     pass_fds=[listener.fileno()],
                     stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
                     # A key at the terminal of the tests must not interrupt it.
                     start_new_session=True,
                 )
             atexit.register(_end, server, folder)
+            # Its start is part of no time that a test measures.
+            assert server.stdout is not None
+            with server.stdout:
+                assert server.stdout.read(1), "the preloaded process did not start"
             _PATHS.append(f"{folder.name}/socket")
         return _PATHS[0]
 

@@ -1,6 +1,7 @@
 """A process that has imported what commands import, and forks one for each request. See ``tests.preloaded``.
 
 ``python -m tests.preloaded.server DESCRIPTOR`` serves at the listening socket of that number, and ends when its standard input does.
+It writes a line when it is ready.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import random
 import runpy
 import selectors
 import signal
+import site
 import socket
 import sys
 import threading
@@ -224,19 +226,23 @@ class Start:
         exec(request.get("before", ""), {})
 
     def _move_home(self) -> None:
-        """Correct what botocore made of the home when it was imported."""
+        """Correct what was made of the home when it was looked up."""
         from botocore import credentials, loaders, tokens, utils
 
         from reconciler.aws.session import _model_loader
 
-        home = str(Path.home())
-        for owner, name in (
+        home = os.path.expanduser("~")  # noqa: PTH111 - as botocore does; Path.home() raises where there is none
+        places: tuple[tuple[object, str], ...] = (
             (credentials.SSOProvider, "_SSO_TOKEN_CACHE_DIR"),
             (tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR"),
             (utils.JSONFileCache, "CACHE_DIR"),
             (loaders.Loader, "CUSTOMER_DATA_PATH"),
-        ):
-            setattr(owner, name, getattr(owner, name).replace(self.home, home))
+            (site, "USER_BASE"),
+            (site, "USER_SITE"),
+        )
+        for owner, name in places:
+            if path := getattr(owner, name):
+                setattr(owner, name, path.replace(self.home, home))
         paths = _model_loader().search_paths
         paths[:] = [path.replace(self.home, home) for path in paths]
 
@@ -275,6 +281,7 @@ def main() -> str:
     # Memory is shared with a process as long as neither writes to it.
     gc.collect()
     gc.freeze()
+    os.write(sys.stdout.fileno(), b"\n")
     request, descriptors = Server(socket.socket(fileno=int(sys.argv.pop()))).serve()
     start.become(request, descriptors)
     return request["module"]
