@@ -87,7 +87,6 @@ def write_sandbox_store(path: Path, sink: Sink, value: str, *, patience: float =
 
     Raises ``AwsError`` if the file cannot be written, or another process locks it for more than ``patience`` seconds.
     """
-    scratch = path.with_name(path.name + ".new")
     try:
         # Locked against other threads and processes, which would overwrite each other's values.
         with os.fdopen(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)) as turn:
@@ -102,23 +101,16 @@ def write_sandbox_store(path: Path, sink: Sink, value: str, *, patience: float =
             with contextlib.suppress(OSError, ValueError):
                 stored = json.loads(path.read_text(encoding="utf-8"))
             stored[sink.place] = value
-            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(stored, stream, indent=1)
-            scratch.replace(path)
+            replace_file(path, json.dumps(stored, indent=1))
     except OSError as error:
         raise AwsError(
-            f"{path}, the sandbox's {sink}, cannot be written ({(error.strerror or 'unknown').lower()})",
-            code="FileUnwritable",
-            calls=0,
+            f"{path}, the sandbox's {sink}, cannot be written ({os_reason(error)})", code="FileUnwritable", calls=0
         ) from None
 
 
 def _unwritable(path: Path, error: OSError) -> AwsError:
     return AwsError(
-        f"file {path} cannot be written ({(error.strerror or 'unknown').lower()}); choose another",
-        code="FileUnwritable",
-        calls=0,
+        f"file {path} cannot be written ({os_reason(error)}); choose another", code="FileUnwritable", calls=0
     )
 
 
@@ -128,6 +120,11 @@ NewClient = Callable[[str], Any]
 _ENDPOINTS = {Store.SECRETS_MANAGER: "AWS_ENDPOINT_URL_SECRETS_MANAGER", Store.PARAMETER_STORE: "AWS_ENDPOINT_URL_SSM"}
 _SERVICES = {Store.SECRETS_MANAGER: "secretsmanager", Store.PARAMETER_STORE: "ssm"}
 _RESOURCE_EXISTS = "ResourceExistsException"
+
+
+def _has_endpoint(store: Store) -> bool:
+    """Whether the environment sets the endpoint of a store: then a sandbox target uses it in place of its file."""
+    return bool(os.environ.get(_ENDPOINTS[store]) or os.environ.get("AWS_ENDPOINT_URL"))
 
 
 class Value(NamedTuple):
@@ -203,9 +200,7 @@ class SecretPublisher:
         """Return a function that takes a value; nothing is read from IVS before the sink's client is open."""
         if sink.store is Store.FILE:
             return lambda value: write_value_file(Path(sink.name), value.text)
-        if self._sandbox is not None and not (
-            os.environ.get(_ENDPOINTS[sink.store]) or os.environ.get("AWS_ENDPOINT_URL")
-        ):
+        if self._sandbox is not None and not _has_endpoint(sink.store):
             stand_in = self._sandbox
             return lambda value: write_sandbox_store(stand_in, sink, value.text)
         client = self._client(sink)
@@ -529,6 +524,6 @@ def open_parameters(
     new_client: Callable[[], Any], sandbox: str | None, sleep: Callable[[float], None]
 ) -> ParameterStore | ParameterFile:
     """Return the parameters of a target: a file for a sandbox, unless the environment sets an endpoint."""
-    if sandbox is not None and not (os.environ.get("AWS_ENDPOINT_URL_SSM") or os.environ.get("AWS_ENDPOINT_URL")):
+    if sandbox is not None and not _has_endpoint(Store.PARAMETER_STORE):
         return ParameterFile(Path(f"{sandbox}.parameters.json"))
     return ParameterStore(new_client, sleep=sleep)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.errors import StalePlan
+from reconciler.errors import StalePlan, os_reason
 from reconciler.spec.files import Missing
 from reconciler.terminal import sanitize
 
@@ -105,7 +105,7 @@ def _run(folder: Path, args: tuple[str, ...], most: int) -> subprocess.Completed
         except FileNotFoundError:
             return "git is not installed, or not on PATH"
         except OSError as error:
-            return f"git cannot be run: {(error.strerror or 'unknown').lower()}"
+            return f"git cannot be run: {os_reason(error)}"
         timer = threading.Timer(_TIMEOUT_SECONDS, process.kill)
         timer.daemon = True
         timer.start()

@@ -1,6 +1,6 @@
 """Resources of the desired state and of the live state, and the canonical form of their properties, for both sides of every comparison.
 
-Also what is read of live resources to be shown: streams, counts, outputs, and the calls that CloudTrail recorded.
+Also what is shown of live resources: streams, counts, outputs, and the calls that CloudTrail recorded.
 
 The canonical form leaves out fields with the service's default and fields without effect, and sorts lists without order.
 So a default that is written, left out or filled in by the service makes no difference, and equal resources are equal dicts.

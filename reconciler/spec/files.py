@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.errors import os_reason
 from reconciler.model.kinds import LISTED
 from reconciler.model.target import Project, Target
 from reconciler.spec.problems import Problems
@@ -169,7 +170,7 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
     except PermissionError:
         raise Unreadable("cannot be read: permission denied", "check the permissions of the file") from None
     except OSError as error:
-        raise Unreadable(f"cannot be read: {(error.strerror or 'unknown').lower()}", "check the file") from None
+        raise Unreadable(f"cannot be read: {os_reason(error)}", "check the file") from None
 
 
 def _check_regular_file(status: os.stat_result, most: int | None) -> None:
@@ -345,8 +346,7 @@ def _scan(root: str, folder: str, pattern: str) -> list[tuple[str, bool]]:
             ]
     except OSError as error:
         raise Unreadable(
-            f"cannot be read: {folder or './'}: {(error.strerror or 'unknown').lower()}",
-            "check the permissions of the directory",
+            f"cannot be read: {folder or './'}: {os_reason(error)}", "check the permissions of the directory"
         ) from None
     return sorted(found)
 
