@@ -110,7 +110,9 @@ def test_the_verbs_and_the_server_agree_on_effects_and_healths() -> None:
 
 def test_a_verb_without_a_server_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sandbox", "calls", "--endpoint", "http://127.0.0.1:9"]) == 1
-    assert "no sandbox at http://127.0.0.1:9: Connection refused" in capsys.readouterr().err
+    assert (
+        "no sandbox at http://127.0.0.1:9: Connection refused; start it with sandbox serve" in capsys.readouterr().err
+    )
     assert main(["sandbox", "calls", "--endpoint", "ftp://x"]) == 1
 
 

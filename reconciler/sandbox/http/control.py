@@ -107,7 +107,7 @@ class RemoteControl:
         except urllib.error.HTTPError as error:
             raise ControlError(_text_of(error)) from None
         except (OSError, ValueError) as error:
-            raise ControlError(f"no sandbox at {self._endpoint}: {_reason(error)}") from None
+            raise self._unreachable(error) from None
 
     def follow(self) -> Iterator[dict[str, Any]]:
         """Yield events until the sandbox stops. Raises ControlError if it refuses or does not answer."""
@@ -124,7 +124,12 @@ class RemoteControl:
         except urllib.error.HTTPError as error:
             raise ControlError(_text_of(error)) from None
         except OSError as error:
-            raise ControlError(f"no sandbox at {self._endpoint}: {_reason(error)}") from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> ControlError:
+        return ControlError(
+            f"no sandbox at {self._endpoint}: {_reason(error)}; start it with sandbox serve, or name another endpoint"
+        )
 
 
 def _reason(error: Exception) -> str:
