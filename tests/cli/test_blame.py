@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from reconciler.sandbox import AccessKey, Sandbox
 from reconciler.sandbox.settings import VirtualClock
 from tests.cli.support import ACCOUNT, arn_of, client, run, stack
+from tests.schemas import validator
 
 SECRET = "hush-hush-parameter"
 SPEC = {
@@ -58,7 +58,7 @@ def who(blame: Any) -> list[tuple[str, str]]:
     return [(deed["who"].rpartition("/")[2], deed["event"]) for deed in blame["by"]]
 
 
-def test_each_caller_is_named_for_their_changes_only(tmp_path: Path, sandbox: Sandbox, repository_root: Path) -> None:
+def test_each_caller_is_named_for_their_changes_only(tmp_path: Path, sandbox: Sandbox) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     alice, bob, carol, dave = (as_(name, sandbox) for name in PEOPLE)
     main, side, third = (arn_of(alice, name) for name in ("main", "side", "third"))
@@ -89,9 +89,7 @@ def test_each_caller_is_named_for_their_changes_only(tmp_path: Path, sandbox: Sa
     assert deed["source"] == "an AWS SDK"
     assert deed["at"].endswith("Z")
     shown = run(folder, "drift", "--blame", "--format", "json", env=KEYS)
-    jsonschema.validate(
-        shown.json, json.loads((repository_root / "schemas" / "drift.schema.json").read_text(encoding="utf-8"))
-    )
+    validator("drift").validate(shown.json)
     for view in ("text", "markdown", "html", "junit"):
         text = run(folder, "drift", "--blame", "--format", view, env=KEYS).out
         assert user("alice") in text

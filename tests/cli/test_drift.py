@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,6 +10,7 @@ import jsonschema
 import pytest
 
 from tests.cli.support import arn_of, outside, rewrite, run, stack
+from tests.schemas import validator
 
 SPEC: dict[str, dict[str, Any]] = {
     "playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"]}},
@@ -35,20 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def schema(root: Path) -> Any:
-    return json.loads((root / "schemas" / "drift.schema.json").read_text(encoding="utf-8"))
-
-
-def test_the_schema_is_one_and_holds_of_what_is_printed(folder: Path, repository_root: Path) -> None:
-    jsonschema.Draft202012Validator.check_schema(schema(repository_root))
+def test_the_schema_is_one_and_holds_of_what_is_printed(folder: Path) -> None:
     for words in ((), ("-v",), ("--ignore", "channel/main:/latencyMode")):
         shown = run(folder, "drift", "--format", "json", *words)
         assert shown.code == 2
-        jsonschema.validate(shown.json, schema(repository_root))
+        validator("drift").validate(shown.json)
     wrong = run(folder, "drift", "--format", "json").json
     del wrong["targets"][0]["ignored"]
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, schema(repository_root))
+        validator("drift").validate(wrong)
 
 
 def test_every_status_is_reported(folder: Path) -> None:
@@ -96,10 +91,10 @@ def test_an_invalid_ignore_is_refused_before_anything_is_read(folder: Path) -> N
     assert "is not ADDRESS:PATH" in shown.err
 
 
-def test_a_partial_report_has_the_counts_and_the_exit_code_of_the_part(folder: Path, repository_root: Path) -> None:
+def test_a_partial_report_has_the_counts_and_the_exit_code_of_the_part(folder: Path) -> None:
     def part(*words: str) -> tuple[int, dict[str, Any]]:
         ran = run(folder, "drift", "--format", "json", *words)
-        jsonschema.validate(ran.json, schema(repository_root))
+        validator("drift").validate(ran.json)
         (target,) = ran.json["targets"]
         return ran.code, target
 
@@ -182,7 +177,7 @@ def test_junit_has_a_suite_for_a_target_and_a_case_for_a_resource(folder: Path) 
     assert len(cases["stream-key/main"]) == 0, "a resource that is as the spec says passes"
 
 
-def test_a_target_that_cannot_be_read_is_said_beside_the_others(tmp_path: Path, repository_root: Path) -> None:
+def test_a_target_that_cannot_be_read_is_said_beside_the_others(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"main": {}}})
     project = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
     broken = '  away: {region: us-west-2, endpointUrl: "http://127.0.0.1:9"}\n'
@@ -191,7 +186,7 @@ def test_a_target_that_cannot_be_read_is_said_beside_the_others(tmp_path: Path, 
     assert run(folder, "apply", "-t", "dev", "--auto-approve").code == 0
     shown = run(folder, "drift", "--format", "json", env=keys)
     assert shown.code == 1
-    jsonschema.validate(shown.json, schema(repository_root))
+    validator("drift").validate(shown.json)
     assert [one["name"] for one in shown.json["failed"]] == ["away"]
     whole = run(folder, "drift", "--format", "junit", env=keys)
     dev, away = ET.fromstring(whole.out)

@@ -13,6 +13,7 @@ import pytest
 from reconciler.model.target import FileLock, Target
 from reconciler.workflow.locks import lock_targets
 from tests.cli.support import Ran, arn_of, outside, rewrite, run, stack
+from tests.schemas import validator
 
 SPEC: dict[str, Any] = {"channels": {"main": {"streamKey": {}}, "side": {}, "third": {}}}
 
@@ -25,10 +26,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def check(repository_root: Path) -> jsonschema.Draft202012Validator:
-    schema = json.loads((repository_root / "schemas" / "events.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+def check() -> jsonschema.Draft202012Validator:
+    return validator("events")
 
 
 def lines(ran: Ran, check: jsonschema.Draft202012Validator) -> list[dict[str, Any]]:

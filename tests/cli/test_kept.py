@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from reconciler.cli.main import main
 from reconciler.sandbox import Sandbox
 from tests.cli.support import ACCOUNT, Ran, client, rewrite, stack
+from tests.schemas import validator
 
 ENV = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
 BUCKET = {"destinationConfiguration": {"s3": {"bucketName": "acme-vod"}}}
@@ -25,7 +24,7 @@ def spec(**fields: object) -> dict[str, Any]:
 
 
 def test_a_replaced_configuration_that_others_use_is_kept_until_they_leave(
-    tmp_path: Path, repository_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in ENV.items():
         monkeypatch.setenv(name, value)
@@ -61,8 +60,7 @@ def test_a_replaced_configuration_that_others_use_is_kept_until_they_leave(
         assert "and 2 more" in text
         assert "No changes. dev is in sync (2 resources, 1 kept, 12 unmanaged)." in text
         report = cli("plan", "--format", "json").json
-        schema = json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
-        jsonschema.Draft202012Validator(schema).validate(report)
+        validator("plan").validate(report)
         (target,) = report["targets"]
         (kept,) = target["kept"]
         assert (target["actions"], target["duplicates"], target["summary"]["blocked"]) == ([], [], 0)
@@ -76,8 +74,7 @@ def test_a_replaced_configuration_that_others_use_is_kept_until_they_leave(
         assert "recording-configuration/archive has a former resource that is kept" in drift
         assert "No drift in dev: 1 kept, 2 in sync, 12 unmanaged." in drift
         report = cli("drift", "--format", "json").json
-        schema = json.loads((repository_root / "schemas" / "drift.schema.json").read_text(encoding="utf-8"))
-        jsonschema.Draft202012Validator(schema).validate(report)
+        validator("drift").validate(report)
         (finding,) = report["targets"][0]["findings"]
         assert (finding["status"], finding["arn"], report["drifted"], report["pending"]) == ("kept", old, False, False)
         for view in ("markdown", "html", "junit"):

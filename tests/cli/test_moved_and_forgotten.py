@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from tests.cli.support import Ran, outside, rewrite, run, stack
 from tests.controller.git import commit, repository
+from tests.schemas import validator
 
 RECORDING = {"name": "vod", "destinationConfiguration": {"s3": {"bucketName": "vod"}}}
 BEFORE: dict[str, object] = {
@@ -58,7 +57,7 @@ def actions(ran: Ran) -> list[str]:
     return [f"{one['action']} {one['address']} {one['reason']}" for one in target["actions"]]
 
 
-def test_addresses_are_renamed_and_forgotten_by_their_tags_alone(tmp_path: Path, repository_root: Path) -> None:
+def test_addresses_are_renamed_and_forgotten_by_their_tags_alone(tmp_path: Path) -> None:
     folder = stack(repository(tmp_path / "repo"), BEFORE)
     (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n*.json\n", encoding="utf-8")
     commit(folder, tag="base")
@@ -78,8 +77,7 @@ def test_addresses_are_renamed_and_forgotten_by_their_tags_alone(tmp_path: Path,
     assert sorted(actions(run(folder, "diff", "base..head", "--format", "json"))) == sorted(expected)
     saved = run(folder, "plan", "--prune", "--out", "p.json", "--format", "json", "--detailed-exitcode")
     assert (saved.code, sorted(actions(saved))) == (2, sorted(expected))
-    schema = json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
-    jsonschema.validate(saved.json, schema)
+    validator("plan").validate(saved.json)
     shown = run(folder, "show", "p.json").out
     assert "moved from channel/studio" in shown
     assert "will no longer be managed; the resource is kept" in shown

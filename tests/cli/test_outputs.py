@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from reconciler.sandbox import Sandbox
 from tests.cli.support import ACCOUNT, Ran, arn_of, client, rewrite, run, stack
 from tests.sandbox.helpers import PUBLIC_KEY
+from tests.schemas import validator
 
 ENV = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
 CHANNELS: dict[str, object] = {"main": {"recordingConfiguration": "archive", "streamKey": {}}, "side": {"name": ""}}
@@ -59,10 +59,9 @@ def calls(account: Account) -> list[str]:
     return sorted(call["operation"] for call in account.sandbox.control.calls(limit=1000))
 
 
-def test_json_has_what_aws_reports_and_follows_the_schema(account: Account, repository_root: Path) -> None:
+def test_json_has_what_aws_reports_and_follows_the_schema(account: Account) -> None:
     report = account.run("outputs", "--format", "json").json
-    schema = json.loads((repository_root / "schemas" / "outputs.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(report)
+    validator("outputs").validate(report)
     (target,) = report["targets"]
     assert (report["formatVersion"], report["stack"], target["name"], target["accountId"], target["region"]) == (
         "1.0",

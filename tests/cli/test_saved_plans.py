@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from reconciler.plan.codec import PLAN, dumps
 from tests.cli.support import arn_of, outside, rewrite, run, stack
+from tests.schemas import validator
 
 SPEC: dict[str, object] = {"channels": {"one": {"latencyMode": "LOW"}, "two": {}}}
 
@@ -26,12 +26,9 @@ def save(folder: Path, *words: str) -> Path:
     return folder / "p.json"
 
 
-def test_a_saved_plan_fits_its_published_schema_and_can_be_shown_in_every_view(
-    folder: Path, repository_root: Path
-) -> None:
+def test_a_saved_plan_fits_its_published_schema_and_can_be_shown_in_every_view(folder: Path) -> None:
     path = save(folder)
-    schema = json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
-    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema)
+    validator("plan").validate(json.loads(path.read_text(encoding="utf-8")))
     for view, expected in (
         ("text", "2 to create"),
         ("json", '"formatVersion"'),
@@ -292,12 +289,7 @@ def _lose_all(folder: Path) -> None:
     ],
 )
 def test_an_allowance_travels_in_the_saved_plan_and_is_shown_in_every_view(
-    tmp_path: Path,
-    repository_root: Path,
-    change: Callable[[Path], None],
-    scope: list[str],
-    allowances: list[str],
-    done: str,
+    tmp_path: Path, change: Callable[[Path], None], scope: list[str], allowances: list[str], done: str
 ) -> None:
     folder = stack(tmp_path / "repo", SPEC, guardrails={"maxUpdates": 1})
     assert run(folder, "apply", "--auto-approve").code == 0
@@ -316,7 +308,7 @@ def test_an_allowance_travels_in_the_saved_plan_and_is_shown_in_every_view(
                 assert allowance in page.out, (verb, view)
             assert "Guardrail overrides" in page.out
     saved = json.loads(path.read_text(encoding="utf-8"))
-    jsonschema.validate(saved, json.loads((repository_root / "schemas/plan.schema.json").read_text(encoding="utf-8")))
+    validator("plan").validate(saved)
     assert len([name for name in saved["options"] if name.startswith("allow")]) == shown.count("--")
     applied = run(folder, "apply", "p.json", "--auto-approve")
     assert (applied.code, done in applied.out) == (0, True), applied.err

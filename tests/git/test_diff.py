@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from tests.cli.support import Ran, rewrite, run, stack
 from tests.controller.git import commit, git, repository
+from tests.schemas import validator
 
 BASE: dict[str, object] = {
     "recordingConfigurations": {"archive": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},
@@ -105,13 +104,9 @@ def test_a_difference_says_what_the_plan_says_once_the_first_revision_is_applied
     ]
 
 
-def test_nothing_of_an_account_is_in_a_difference_and_it_fits_the_schema_of_a_plan(
-    repo: Path, repository_root: Path
-) -> None:
+def test_nothing_of_an_account_is_in_a_difference_and_it_fits_the_schema_of_a_plan(repo: Path) -> None:
     shown = diff(repo, "base..head", "--format", "json", "--prune")
-    jsonschema.validate(
-        shown.json, json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
-    )
+    validator("plan").validate(shown.json)
     assert "arn:" not in shown.out
     assert all(action["steps"] == [] and action["observed"] is None for action in shown.json["targets"][0]["actions"])
     assert (shown.json["gitCommit"], shown.json["base"]["name"], shown.json["base"]["commit"]) == (

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from tests.cli.support import ACCOUNT, REGION, rewrite, run, stack
 from tests.controller.git import commit, git, repository
+from tests.schemas import validator
 
 ELEVEN: dict[str, object] = {"channels": {f"c{number}": {} for number in range(11)}}
 ONE: dict[str, object] = {"channels": {"c0": {}}}
@@ -110,7 +110,6 @@ def test_a_changed_setting_is_first_in_a_comparison_and_marked_if_it_widens(
     after: dict[str, object],
     path: str,
     expected: tuple[str | None, str | None, bool],
-    repository_root: Path,
 ) -> None:
     folder = stack(repository(tmp_path / "repo"), ONE)
     file = folder / "ivs-reconciler.yaml"
@@ -121,8 +120,7 @@ def test_a_changed_setting_is_first_in_a_comparison_and_marked_if_it_widens(
     commit(folder)
     report = run(folder, "diff", "base..HEAD", "--format", "json").json
     assert changes(report)[path] == expected
-    schema = json.loads((repository_root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
-    jsonschema.validate(report, schema)
+    validator("plan").validate(report)
     shown = run(folder, "diff", "base..HEAD").out
     assert (f"  ! {path}: " in shown) is expected[2]
     assert f"{path}: {expected[0] or '(not set)'} -> {expected[1] or '(not set)'}" in shown

@@ -20,6 +20,7 @@ from reconciler.report.json_schemas import plan_schema
 from tests.builders import desired, live, of, refs, wanted
 from tests.plan.case import Case
 from tests.plan.test_cases import ALL, as_plan
+from tests.schemas import validator
 
 ARCHIVE = wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": 60})
 MAIN = wanted(
@@ -52,7 +53,7 @@ def test_the_schema_itself_is_valid() -> None:
 
 @pytest.mark.parametrize("case", ALL[::3])
 def test_every_plan_is_as_the_schema_says(case: Case) -> None:
-    jsonschema.Draft202012Validator(plan_schema()).validate(json.loads(dumps(as_plan(case.plan(), case))))
+    validator("plan").validate(json.loads(dumps(as_plan(case.plan(), case))))
 
 
 def test_the_published_schema_is_the_one_in_the_code(repository_root: Path) -> None:
