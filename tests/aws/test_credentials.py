@@ -46,15 +46,18 @@ def test_a_program_whose_credentials_expire_in_seconds_is_run_again_in_the_middl
 def test_reads_of_many_pages_renew_too(bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     for name, value in bench.env.items():
         monkeypatch.setenv(name, value)
+    # Channels are created with keys that are not renewed: it is about reads.
+    bench.settings(f"[profile studio]\n{STATIC_KEYS}\n")
+    with connect(Target("dev", "us-west-2", profile="studio", paced=False)) as connection:
+        for number in range(110):
+            connection.gateway.call(
+                "CreateChannel", {"name": f"n{number}", "tags": {STACK: "acme-live", ID: f"n{number}"}}
+            )
     bench.settings(f"[profile studio]\n{STATIC_KEYS if way == 'role' else program(bench.home)}\n")
     with authority() as giver:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", giver.url)
         target = Target("dev", "us-west-2", profile="studio", role_arn=ROLE if way == "role" else None, paced=False)
         with connect(target) as connection:
-            for number in range(110):
-                connection.gateway.call(
-                    "CreateChannel", {"name": f"n{number}", "tags": {STACK: "acme-live", ID: f"n{number}"}}
-                )
             bench.sandbox.control.clear_calls()
             live = read_live(
                 connection.gateway, ReadRequest("acme-live"), account_id=connection.account_id, region="us-west-2"
