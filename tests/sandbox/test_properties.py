@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from typing import Any
@@ -155,12 +156,14 @@ MEMBERS = sorted(
 )
 
 
+@functools.cache
 def members_of(operation: str) -> st.SearchStrategy[dict[str, Any]]:
     shape = MODEL.operations[operation].input
     names = sorted(MODEL.shapes[shape]["members"]) if shape else ["x"]
     return st.dictionaries(st.sampled_from(names), st.one_of(VALUES, plausible()), max_size=6)
 
 
+@functools.cache
 def plausible() -> st.SearchStrategy[Any]:
     arns = st.sampled_from(
         [
@@ -232,6 +235,7 @@ EXTREMES = st.one_of(
 CONTROL = sorted(control_http.QUERIES | control_http.CHANGES)
 
 
+@functools.cache
 def arguments_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
     known = set(inspect.signature(getattr(Control, name)).parameters) - {"self", "rule"}
     if name == "add_fault":
