@@ -95,6 +95,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error, then one line of usage, and exit."""
+        message = message.replace("ignored explicit argument", "takes no value, but has")  # argparse's words
         operands = " ".join(map(_operand, self._get_positional_actions()))
         usage = f"usage: {self.prog} [OPTIONS] {operands}".rstrip()
         self.exit(ExitCode.ERROR, f"{self.prog}: {message}\n{usage}; see {self.prog} --help\n")

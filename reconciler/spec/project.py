@@ -151,7 +151,7 @@ def _read(path: Path, prefix: str, *, named: bool) -> bytes:
         what, hint = error.what, error.hint
     if not os.path.lexists(path):
         what = f"project file not found in {path.parent}"
-        hint = "check the path" if named else "create one, or pass its directory with -C"
+        hint = "check the path" if named else "create one with init, or pass its directory with -C"
     elif path.is_dir():
         what, hint = "is a directory", "pass a project file"
     raise SpecError((Problem(prefix + path.name, "", what, hint),))

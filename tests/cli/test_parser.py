@@ -180,7 +180,7 @@ def test_a_shortened_approval_applies_nothing(tmp_path: Path, word: str) -> None
     stack(tmp_path, {"channels": {"a": {"type": "BASIC"}}})
     ran = run(tmp_path, "apply", word)
     assert (ran.code, ran.out) == (1, "")
-    assert "did you mean --auto-approve?" in ran.err or "--auto-approve: ignored explicit argument" in ran.err
+    assert "did you mean --auto-approve?" in ran.err or "--auto-approve: takes no value, but has ''" in ran.err
     assert not (tmp_path / ".sandbox").exists()
 
 
