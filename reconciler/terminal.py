@@ -77,7 +77,8 @@ def wrapped(line: str, width: int) -> str:
     """Return a line as lines of at most ``width`` columns, if its words allow it."""
     if len(line) <= width and line.isascii():
         return line
-    hang = min(len(line) - len(line.lstrip(" ")) + 2, width // 2)
+    shown = _STYLE.sub("", line)
+    hang = min(len(shown) - len(shown.lstrip(" ")) + 2, width // 2)
     lines, used = [""], 0
     for gap, word in _WORD.findall(line):
         size = cells(word)

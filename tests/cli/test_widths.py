@@ -149,3 +149,10 @@ def test_a_table_that_is_too_wide_is_a_list() -> None:
     )
     assert "\n  quota\n  Channels\n    used 4,217, of 5,000, 84 %, applied, L-C01DFF58\n" in narrow
     assert "\n    channel/main-stage\n      since 2026-05-04T09:00:00Z, 1,204 viewers, healthy\n" in narrow
+
+
+def test_a_coloured_line_is_wrapped_as_one_without_colours() -> None:
+    line = "  \x1b[32m  +\x1b[0m \x1b[1mrecording-configuration/archive\x1b[0m will be created"
+    plain = wrapped(STYLE.sub("", line), 40)
+    assert plain == "    + recording-configuration/archive\n      will be created"
+    assert STYLE.sub("", wrapped(line, 40)) == plain
