@@ -125,32 +125,31 @@ def _path() -> str:
     """Return the socket of the preloaded process, which is started if it has not been."""
     with _LOCK:
         if not _PATHS:
-            folder = tempfile.TemporaryDirectory(prefix="preloaded-")
+            folder = tempfile.mkdtemp(prefix="preloaded-")
             with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(f"{folder.name}/socket")
+                listener.bind(f"{folder}/socket")
                 listener.listen(64)
                 server = subprocess.Popen(
                     [sys.executable, "-m", "tests.preloaded.server", str(listener.fileno())],
                     cwd=Path(__file__).resolve().parents[2],
                     # A home that is found in whatever keeps it.
-                    env={**_ENVIRONMENT, "HOME": folder.name},
+                    env={**_ENVIRONMENT, "HOME": folder},
                     pass_fds=[listener.fileno()],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     # A key at the terminal of the tests must not interrupt it.
                     start_new_session=True,
                 )
-            atexit.register(_end, server, folder)
+            atexit.register(_end, server)
             # Its start is part of no time that a test measures.
             assert server.stdout is not None
             with server.stdout:
                 assert server.stdout.read(1), "the preloaded process did not start"
-            _PATHS.append(f"{folder.name}/socket")
+            _PATHS.append(f"{folder}/socket")
         return _PATHS[0]
 
 
-def _end(server: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
+def _end(server: subprocess.Popen[bytes]) -> None:
     assert server.stdin is not None
     server.stdin.close()
     server.wait()
-    folder.cleanup()

@@ -167,6 +167,10 @@ class Server:
             os.kill(pid, signal.SIGKILL)
         for pid in self._running:
             os.waitpid(pid, 0)
+        # Whoever began it may have been killed.
+        path = Path(self._listener.getsockname())
+        path.unlink()
+        path.parent.rmdir()
         os._exit(0)
 
 

@@ -209,16 +209,19 @@ def test_it_ends_with_its_object() -> None:
 @forked
 def test_all_ends_with_the_process_that_began_it() -> None:
     script = (
-        "import sys, time; from tests.preloaded import Process; import subprocess;"
+        "import sys, time; from tests.preloaded import Process, _path; print(_path(), flush=True);"
         "process = Process([], before='import os, time; print(os.getpid(), os.getppid(), flush=True); time.sleep(100)');"
         "time.sleep(100)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip()).parent
+        assert folder.is_dir()
         pids = [int(word) for word in process.stdout.readline().split()]
         process.kill()
     for pid in pids:
         until_gone(pid)
+    assert not folder.exists()
 
 
 def shell(folder: Path, script: str, given: str = "", **env: str) -> tuple[int, str, str]:
