@@ -14,15 +14,16 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeVar, cast
 
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
 from reconciler.plan.plan import PlanOptions, TargetPlan
-from reconciler.workflow.survey import Progress, map_targets
+from reconciler.workflow.survey import Progress, has_failed, map_targets
 
 if TYPE_CHECKING:
     from reconciler.drift.classify import AppliedCommit
@@ -95,6 +96,38 @@ class Executor(Protocol):
         ``stops`` has, by target, the event that ends its work early. ``ended`` receives the index and the result of each task
         in the thread of the caller, from processes and other machines when it ends. Other exceptions of the work are raised, and no more tasks start.
         """
+
+
+class Running(Protocol):
+    """Work that runs elsewhere. ``results`` has what ended, by the index of its task, in the order in which it ended."""
+
+    results: dict[int, object]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to wait for."""
+
+    def hand_out(self) -> None:
+        """Begin tasks, as many as may run."""
+
+    def collect(self) -> None:
+        """Wait for something to end."""
+
+
+def finish(
+    running: Running, tasks: Sequence[Task], progress: Progress | None, ended: Callable[[int, R | AwsError], None]
+) -> list[R | AwsError]:
+    """Wait for the work, and report each result once, when it ends. Return all, as ``Executor.run`` does."""
+    reported = 0
+    while not running.finished:
+        running.hand_out()
+        running.collect()
+        for index, found in islice(running.results.items(), reported, None):
+            reported += 1
+            ended(index, cast("R | AwsError", found))
+            if progress is not None:
+                progress.finished(tasks[index].target.name, failed=has_failed(found))
+    return cast("list[R | AwsError]", [running.results[index] for index in range(len(tasks))])
 
 
 @dataclass(frozen=True, slots=True)

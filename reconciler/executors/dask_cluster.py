@@ -21,20 +21,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
 from reconciler import __version__
 from reconciler.errors import AwsError, UsageError, imports_of
-from reconciler.executors import Control, Task, Work
+from reconciler.executors import Control, Task, Work, finish
 from reconciler.files import open_private, read_private, replace_file
 from reconciler.network import why_unreachable
 from reconciler.report.words import join_words
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.records import FOLDER, ensure_folder, safe_name
-from reconciler.workflow.survey import Progress, has_failed, outcome_of
+from reconciler.workflow.survey import Progress, outcome_of
 
 R = TypeVar("R")
 
@@ -97,20 +96,11 @@ class DaskCluster:
         except (OSError, TimeoutError, ValueError, TypeError) as error:
             raise UsageError(_unreachable(self.address, error)) from None
         run = _Run(client, self, work, tasks, stops)
-        reported = 0
         try:
             run.wait_for_worker()
-            while not run.finished:
-                run.hand_out()
-                run.collect()
-                for index, found in islice(run.results.items(), reported, None):
-                    reported += 1
-                    ended(index, cast("R | AwsError", found))
-                    if progress is not None:
-                        progress.finished(tasks[index].target.name, failed=has_failed(found))
+            return finish(run, tasks, progress, ended)
         finally:
             run.close()
-        return cast("list[R | AwsError]", [run.results[index] for index in range(len(tasks))])
 
 
 class _Run:

@@ -24,15 +24,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from multiprocessing.connection import Connection, wait
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
 from reconciler.errors import AwsError
-from reconciler.executors import Control, Task, Work
+from reconciler.executors import Control, Task, Work, finish
 from reconciler.logs import configure
-from reconciler.workflow.survey import Progress, default_at_once, has_failed, outcome_of
+from reconciler.workflow.survey import Progress, default_at_once, outcome_of
 
 R = TypeVar("R")
 
@@ -117,20 +116,13 @@ class Processes:
         count = max(1, min(self.count or min(os.cpu_count() or 1, _MOST_PROCESSES), len(tasks)))
         slots = -(-(self.at_once or count * min(default_at_once(), _MOST_AT_ONCE)) // count)
         run = _Run(work, tasks, count, slots, self, stops)
-        finished, reported = False, 0
+        finished = False
         try:
-            while not run.finished:
-                run.hand_out()
-                run.collect()
-                for index, found in islice(run.results.items(), reported, None):
-                    reported += 1
-                    ended(index, cast("R | AwsError", found))
-                    if progress is not None:
-                        progress.finished(tasks[index].target.name, failed=has_failed(found))
+            results = finish(run, tasks, progress, ended)
             finished = True
         finally:
             run.close(kill=finished or not stops)
-        return cast("list[R | AwsError]", [run.results[index] for index in range(len(tasks))])
+        return results
 
 
 class _Run:
