@@ -10,8 +10,8 @@ K ?=
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 2)
 # Commands under test wait for the disk to have their files, which a file system in memory does not; a container's often has 64 MB.
 # The folder's name has no capitals, since a name with all sorts of characters may be a key, and is masked in errors.
-MEMORY := $(shell awk '$$2 == "/dev/shm" && $$3 == "tmpfs" && $$4 !~ /noexec|^ro/ {print $$2}' /proc/mounts 2>/dev/null | tail -1)
-MEMORY := $(shell test -n "$(MEMORY)" && test -z "$$TMPDIR" && test -w "$(MEMORY)" && df -Pk $(MEMORY) | awk 'NR == 2 && $$4 > 4000000 {print $$6}')
+SHM = $(shell awk '$$2 == "/dev/shm" && $$3 == "tmpfs" && $$4 !~ /noexec|^ro/ {print $$2}' /proc/mounts 2>/dev/null | tail -1)
+MEMORY = $(shell shm=$(SHM); test -n "$$shm" && test -z "$$TMPDIR" && test -w "$$shm" && df -Pk "$$shm" | awk 'NR == 2 && $$4 > 4000000 {print $$6}')
 # Some images set it; without compiled files each of the tests' thousands of processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -45,7 +45,7 @@ demo: $(VENV)/.run ## see the product in a minute, with no AWS account
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev ## run every test (T=path K=expression FAST=1 narrow it; PROCESSES=1 starts a process for every command)
-	@$(if $(MEMORY),export TMPDIR=$(MEMORY)/tests-$$$$; mkdir -m 700 "$$TMPDIR" || exit; trap 'rm -rf "$$TMPDIR"' EXIT;) \
+	@memory=$(MEMORY); if test -n "$$memory"; then export TMPDIR=$$memory/tests-$$$$; mkdir -m 700 "$$TMPDIR" || exit; trap 'rm -rf "$$TMPDIR"' EXIT; fi; \
 	$(BIN)/python -m pytest $(T) -q -n $(WORKERS) --dist worksteal $(if $(K),-k "$(K)") $(if $(FAST),-m "not slow")
 
 check: lint types imports docs-check ## lint, types, import contracts, freshness of schemas and docs
