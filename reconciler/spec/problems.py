@@ -55,6 +55,13 @@ class Problems:
         """Return how many more problems of the file ``name`` will be reported."""
         return MOST_PROBLEMS - self._reported[name]
 
+    def drop(self, name: str) -> bool:
+        """Return whether no more problems of the file ``name`` are reported, and count one that is not."""
+        if self.left(name) > 0:
+            return False
+        self.skip(name)
+        return True
+
     def skip(self, name: str, count: int = 1) -> None:
         """Count problems of the file ``name`` that are not reported."""
         self._skipped[name] += count
@@ -64,8 +71,7 @@ class Problems:
         line, column = mark or (0, 0)
         key = (name, line, column, address, what)
         if key not in self._found:
-            if self.left(name) <= 0:
-                self.skip(name)
+            if self.drop(name):
                 return
             self._reported[name] += 1
         # File names come from the repository and may hold control characters.

@@ -212,8 +212,7 @@ class Entry:
         if fault.path and fault.path[0] in self.overridden:
             self.overridden[str(fault.path[0])].note(problems, fault)
             return
-        if problems.left(self.source.name) <= 0:
-            problems.skip(self.source.name)
+        if problems.drop(self.source.name):
             return
         path = (KINDS[self.address.kind].section, self.written_id, *fault.path)
         mark = self.source.mark(path, document=self.document, at_key=fault.at_key)
@@ -256,15 +255,10 @@ def _entries(sources: Iterable[Source], names: Mapping[str, str], problems: Prob
                 kind = SECTIONS.get(section)
                 if isinstance(section, str) and (section.startswith(ANCHORS) or section in (MOVED, FORGET)):
                     continue
-                if kind is None and problems.left(source.name) <= 0:
-                    problems.skip(source.name)
-                elif kind is None:
-                    problems.add(
-                        source.name,
-                        source.mark((section,), document=number, at_key=True),
-                        f"unknown section {quote(section)}",
-                        _section_hint(section),
-                    )
+                if kind is None:
+                    if not problems.drop(source.name):
+                        mark = source.mark((section,), document=number, at_key=True)
+                        problems.add(source.name, mark, f"unknown section {quote(section)}", _section_hint(section))
                 elif isinstance(bodies, dict):
                     yield from _section(kind, bodies, source, number, names, problems)
                 elif bodies is not None:
