@@ -221,7 +221,7 @@ def record(cls: type[Any], /, **members: Form) -> Form:
         if attribute in cls._fields and "written_only" not in _marks(form)
     }
     shown = {_name(attribute, form): _shown_field(form, defaults.get(attribute)) for attribute, form in members.items()}
-    values = attrgetter(*members) if len(members) > 1 else lambda value: (getattr(value, *members),)
+    values = attrgetter(*members)  # of two at least: of one it would return no tuple
 
     def write(value: Any) -> dict[str, Any]:
         return dict(zip(shown, values(value), strict=True))

@@ -307,7 +307,7 @@ def _note_unknown_accounts(project: Project, shard: Shards) -> None:
     from reconciler.report.words import join_words
     from reconciler.terminal import sanitize, write_fitted
 
-    names = targets_of_unknown_account(tuple(project.targets.values()), shard.total)
+    names = targets_of_unknown_account(project.targets.values(), shard.total)
     if not names:
         return
     some = names if len(names) <= _MOST_HINTS else (*names[: _MOST_HINTS - 1], f"{len(names) - _MOST_HINTS + 1:,} more")

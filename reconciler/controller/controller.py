@@ -520,7 +520,7 @@ class Controller:
         configured = {*selected, *self._settings.schedule.modes, *self._settings.schedule.intervals}
         if unknown := sorted(configured - revision.project.targets.keys()):
             _LOG.warning("settings for unknown targets", targets=unknown)
-        if shard and (unstated := targets_of_unknown_account(tuple(revision.project.targets.values()), shard.total)):
+        if shard and (unstated := targets_of_unknown_account(revision.project.targets.values(), shard.total)):
             # Two of them in one account could be in different shards, and no controller would notice.
             _LOG.warning("targets without accountId in shards", targets=unstated)
         self._revision = revision

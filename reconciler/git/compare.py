@@ -39,7 +39,7 @@ def plan_between(
     base: DesiredState, head: DesiredState, options: PlanOptions, target: Target, *, notes: tuple[str, ...] = ()
 ) -> TargetPlan:
     """Return the plan of one target if ``base`` were live and ``head`` were applied; ``notes`` come first among the plan's."""
-    allowed = options._replace(prune=options.prune or target.prune)
+    allowed = options.of(target)
     plan = build_plan(head, _as_live(base, head, target), allowed, target_name=target.name)
     actions = tuple(_without_account(action) for action in plan.actions)
     return plan._replace(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -432,7 +432,7 @@ def _shard_location(target: Target) -> tuple[str, str]:
     return target.stated_account or (f"profile {target.profile}" if target.profile else "default"), target.region
 
 
-def targets_of_unknown_account(targets: Sequence[Target], total: int) -> tuple[str, ...]:
+def targets_of_unknown_account(targets: Collection[Target], total: int) -> tuple[str, ...]:
     """Return the names of targets whose account is not stated, and which may share it with a target of another shard."""
     shards: dict[str, set[int]] = {}
     for target in targets:

@@ -40,7 +40,7 @@ def check_shard(plan: TargetPlan, project: Project, shards: Shards) -> tuple[str
     ):
         return ()
     # Only now, because it hashes every target of the project.
-    unknown = targets_of_unknown_account(tuple(project.targets.values()), shards.total)
+    unknown = targets_of_unknown_account(project.targets.values(), shards.total)
     if plan.region not in {project.targets[name].region for name in unknown}:
         return ()
     message = (

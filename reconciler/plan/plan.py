@@ -10,7 +10,7 @@ from typing import NamedTuple
 from reconciler.diff import FieldChange  # re-exported: a plan is read through this module
 from reconciler.model.address import Address, KindName
 from reconciler.model.resource import UnmanagedResource
-from reconciler.model.target import Guardrails, Shards, Sink
+from reconciler.model.target import Guardrails, Shards, Sink, Target
 from reconciler.model.values import Value
 
 
@@ -252,6 +252,10 @@ class PlanOptions(NamedTuple):
             **{f"--take-over {stack}": True for stack in self.take_over},
         }
         return tuple(option for option, given in found.items() if given)
+
+    def of(self, target: Target) -> PlanOptions:
+        """Return the options for one target, whose own ``prune`` counts as well."""
+        return self._replace(prune=self.prune or target.prune)
 
     def allowing(self, other: PlanOptions) -> PlanOptions:
         """Return these options with the allowances of both; of two numbers the larger one."""

@@ -211,7 +211,7 @@ def _needed_kinds(project: Project, target: Target, desired: DesiredState, optio
     last = last_run(root, target.name)
     if last is not None and not last.ended:
         recorded |= {address.kind for address in last.created}
-    return kinds_to_read(desired.kinds, options._replace(prune=options.prune or target.prune), recorded)
+    return kinds_to_read(desired.kinds, options.of(target), recorded)
 
 
 def default_at_once() -> int:
@@ -374,7 +374,7 @@ def plan_target(
     Active streams are listed only if the plan changes a channel, applied quotas are read only if it creates something that counts,
     and CloudFormation is asked only about resources to adopt that have its tags.
     """
-    allowed, at = options._replace(prune=options.prune or target.prune), now()
+    allowed, at = options.of(target), now()
     build = partial(build_plan, desired, live, allowed, target_name=target.name, adopt=adopt, rotate=rotate, now=at)
     plan = build()
     # What is to be created, or adopted by its name, may exist without its owner tags. The record of 5,000 channels takes 30 ms to read.
