@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -238,11 +237,20 @@ def serving(
         wasyncore.close_all(sockets)
         why = (getattr(error, "strerror", None) or "unknown").lower()
         raise UsageError(f"cannot listen on {where} ({why}); use another address with --listen") from None
+    opened: dict[int, Any] = {}
+
+    def leave() -> None:
+        opened.update(sockets)
+        sockets.clear()
+
     thread = threading.Thread(target=server.run, daemon=True, name="web")
     thread.start()
     try:
         yield f"http://{f'[{server.effective_host}]' if ':' in host else server.effective_host}:{server.effective_port}"
     finally:
         server.task_dispatcher.shutdown()
-        server.trigger.pull_trigger(partial(wasyncore.close_all, sockets))
+        # The loop ends when it has no sockets. They are closed after it, because a request that just ended may wake
+        # the loop too, which would then close the pipe that this thread is about to write to.
+        server.trigger.pull_trigger(leave)
         thread.join()
+        wasyncore.close_all(opened)

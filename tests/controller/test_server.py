@@ -3,13 +3,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 import pytest
+from waitress.trigger import trigger
 
 from reconciler import logs
 from reconciler.controller.server import MAX_BODY, MAX_CONNECTIONS, MAX_PER_CLIENT, accepts_host, serving
@@ -85,6 +90,28 @@ def test_several_requests_of_one_connection_are_answered() -> None:
             assert read_until(connection, b"POST /%d 3" % number)
         connection.sendall(b"".join(b"GET /%d HTTP/1.1\r\nHost: here\r\n\r\n" % number for number in range(3)))
         assert read_until(connection, b"GET /2 0").count(b"HTTP/1.1 200") == 3
+
+
+def test_stopping_while_a_request_ends() -> None:
+    """The request wakes the loop between this thread's request to stop and its own waking of the loop."""
+
+    def slow(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code is trigger.handle_read.__code__:
+            time.sleep(0.1)
+        if event == "c_call" and argument is os.write:
+            time.sleep(0.2)
+
+    sys.setprofile(slow)
+    threading.setprofile(slow)
+    try:
+        with listening(30) as port, connected(port) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert read_until(connection, b"GET / 0")
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    with pytest.raises(ConnectionRefusedError), connected(port):
+        pass
 
 
 def test_connections_that_send_nothing_shut_nobody_out() -> None:
