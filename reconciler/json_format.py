@@ -48,7 +48,7 @@ _SENTENCES = {
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_LONGEST_TOKEN = 16
+_MAX_TOKEN = 16
 """More characters than an error's position can be before the end of a text that ends inside a word, a number or an escape."""
 
 
@@ -299,7 +299,7 @@ class JsonStream:
                 raise self._duplicate(error) from None
             except json.JSONDecodeError as error:
                 # The text may end inside the value. Otherwise there is nothing to wait for.
-                cut = error.pos > len(self._text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated string")
+                cut = error.pos > len(self._text) - _MAX_TOKEN or error.msg.startswith("Unterminated string")
                 if not (cut and self._more()):
                     raise self._malformed(error.msg, error.pos) from None
                 continue

@@ -196,7 +196,7 @@ def _line(handle: int, until: float) -> str:
             typed += key.decode()
 
 
-_SHORTEST_PART = 6
+_MIN_PART = 6
 _REGION_OF_KEY = re.compile(r"^sk_[a-z]{2,}(?:-[a-z]+)+-[0-9]+_")
 
 _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
@@ -243,12 +243,12 @@ def mask_stream_keys(text: str) -> str:
 
 
 def mask_value(text: str, value: str) -> str:
-    """Return text with every part of a secret value masked that is at least ``_SHORTEST_PART`` characters long.
+    """Return text with every part of a secret value masked that is at least ``_MIN_PART`` characters long.
 
     The region at the start of a stream key is no secret and occurs in other texts, so it does not count.
     """
     secret = _REGION_OF_KEY.sub("", value)
-    size = min(_SHORTEST_PART, len(secret))
+    size = min(_MIN_PART, len(secret))
     if not size:
         return text
     masked = bytearray(len(text))

@@ -29,7 +29,7 @@ UNREADABLE = "UnreadableAnswer"
 _DELETES = frozenset(kind.delete for kind in KINDS.values())
 _UPDATES_WITH_STATE = frozenset(kind.update for kind in KINDS.values() if kind.ready)
 _FIRST_DELAY = 1.0
-_LONGEST_DELAY = 3.0
+_MAX_DELAY = 3.0
 
 
 class Answer(Protocol):
@@ -174,7 +174,7 @@ class Attempt:
         return AwsError(message, operation=self.step.operation, code=code, request_id=self.request_id, calls=0)
 
 
-def backoff(longest: float = _LONGEST_DELAY) -> Iterator[float]:
+def backoff(longest: float = _MAX_DELAY) -> Iterator[float]:
     """Yield growing delays in seconds, without end."""
     delay = _FIRST_DELAY
     while True:

@@ -60,7 +60,7 @@ _MAX_LOST_ANSWERS = 3
 _MAX_SENDS = 8
 """Times that a create is sent at all, while another apply creates and deletes the same resource."""
 
-_LONGEST_DELAY = 8.0
+_MAX_DELAY = 8.0
 
 _KINDS_WITH_ATTEMPT = frozenset(kind.name for kind in LISTED.values() if not kind.unique)
 """Kinds of which two resources may be created for one address. A channel has one stream key, and a public key is imported once."""
@@ -189,7 +189,7 @@ class Creation:
                 raise
 
     def _list_until_decided(self, lost: AwsError | None) -> None:
-        for delay in backoff(_LONGEST_DELAY):
+        for delay in backoff(_MAX_DELAY):
             try:
                 resources = self.new_resources.claiming(self.kind, self.claim.address)
             except AwsError:
@@ -261,7 +261,7 @@ class Creation:
 
     def _create_stream_key(self) -> Mapping[Address, Bound]:
         channel = str(self.parameters.get("channelArn"))
-        for delay in backoff(_LONGEST_DELAY):
+        for delay in backoff(_MAX_DELAY):
             self.sends += 1
             try:
                 self.bound.update(self.attempt.bound_by(self.attempt.call(self.kind.create, self.parameters).data))
@@ -286,7 +286,7 @@ class Creation:
     def _find_stream_key(self, channel: str, error: AwsError, first: float) -> ListedResource | None:
         """Return the channel's key; ``None`` when there surely is none and the create may be sent again."""
         began = self._now()
-        for delay in backoff(max(first, _LONGEST_DELAY)):
+        for delay in backoff(max(first, _MAX_DELAY)):
             keys: tuple[ListedResource, ...] = ()
             try:
                 keys = self.new_resources.stream_keys(self.kind, channel)
@@ -430,7 +430,7 @@ class _Resolver:
         self._began = context.clock()
 
     def run(self) -> list[Resolution]:
-        for delay in backoff(_LONGEST_DELAY):
+        for delay in backoff(_MAX_DELAY):
             if not self._open or self._context.stop.is_set():
                 break
             why = self._check_once()

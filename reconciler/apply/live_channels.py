@@ -23,8 +23,8 @@ _REFUSALS = frozenset({400, 409})
 """Statuses with which IVS may refuse to change a live channel: the service model documents a conflict, and promises nothing."""
 
 _PAGE = 100
-_LONGEST_DELAY = 15.0
-_SHORTEST_DELAY = 0.5
+_MAX_DELAY = 15.0
+_MIN_DELAY = 0.5
 _STOP_SECONDS = 1.0
 """How long a request to stop may go unnoticed."""
 
@@ -101,7 +101,7 @@ class LiveWaits:
         self._context = context
         self._on_check = on_check
         self._waiting: list[WaitingStep] = []
-        self._delays = backoff(_LONGEST_DELAY)
+        self._delays = backoff(_MAX_DELAY)
         self._thread: ThreadPoolExecutor | None = None
         self._checking = False
 
@@ -109,7 +109,7 @@ class LiveWaits:
         """Let a step wait."""
         self._context.emit(StepStarted(waiting.address, waiting.step.id, waiting.step.operation))
         self._waiting.append(waiting)
-        self._delays = backoff(_LONGEST_DELAY)
+        self._delays = backoff(_MAX_DELAY)
         if not self._checking:
             self._start_check(0.0)
 
@@ -133,7 +133,7 @@ class LiveWaits:
                 self._context.emit(StepWaiting(waiting.address, step.id, step.operation, left, str(stream)))
         if self._waiting and not self._checking:
             soonest = min(waiting.deadline for waiting in self._waiting) - now
-            self._start_check(max(_SHORTEST_DELAY, min(delay, soonest)))
+            self._start_check(max(_MIN_DELAY, min(delay, soonest)))
 
     def close(self) -> None:
         """Start no more checks."""

@@ -53,8 +53,8 @@ _NAMES = {"secretsmanager": "Secrets Manager", "ssm": "Parameter Store"} | {
     service.prefix: service.title for service in SERVICES.values()
 }
 _SLOW_ANSWER = frozenset({"RequestTimeout", "RequestTimeoutException"})
-_LONGEST_TEXT = 1000
-_LONGEST_CODE = 80
+_MAX_TEXT = 1000
+_MAX_CODE = 80
 _CODE = re.compile(r"(?:[A-Z][A-Za-z]*\.)*[A-Z][A-Za-z]{2,60}|[0-9]{3}")
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_.-]{32,}")
 _NO_CREDENTIALS = (
@@ -323,7 +323,7 @@ def _code(text: str) -> str:
     if _CODE.fullmatch(text):
         return text
     text = mask_tokens(mask_stream_keys(text))
-    return text if len(text) <= _LONGEST_CODE else text[:_LONGEST_CODE] + "…"
+    return text if len(text) <= _MAX_CODE else text[:_MAX_CODE] + "…"
 
 
 def _said(code: str, text: str) -> str:
@@ -344,7 +344,7 @@ def _line_of(error: boto.ConfigParseError) -> int:
 
 def _shorten(text: str) -> str:
     text = mask_urls(mask_stream_keys(sanitize(text)))
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
 
 
 def _endpoint(error: Exception) -> str:

@@ -20,7 +20,7 @@ from reconciler.model.kinds.ivs import IVS
 _SLOW_DOWN = 0.97
 """Factor of the smallest step down."""
 
-_LARGEST_SLOW_DOWN = 0.8
+_MAX_SLOW_DOWN = 0.8
 """Factor of the largest step down."""
 
 _SLOW_DOWN_SECONDS = 1.0
@@ -38,10 +38,10 @@ _STEEPNESS = 1.5
 _RECOVERY = 0.005
 """Share of the full pace that is regained per second."""
 
-_LOWEST_SHARE = 0.1
+_MIN_SHARE = 0.1
 """Lowest share of the full pace."""
 
-_LONGEST_GAP = 1.0
+_MAX_GAP_SECONDS = 1.0
 """Most seconds between two successes that count towards recovery: idle time says nothing about the rate."""
 
 
@@ -97,7 +97,7 @@ class Pacer:
             now = self._clock()
             pace.throttled_share -= pace.throttled_share / _WINDOW
             if pace.rate < pace.ceiling:
-                gap = max(0.0, min(_LONGEST_GAP, now - pace.succeeded_at))
+                gap = max(0.0, min(_MAX_GAP_SECONDS, now - pace.succeeded_at))
                 pace.rate = min(pace.ceiling, pace.rate + _RECOVERY * pace.ceiling * gap)
             pace.succeeded_at = now
 
@@ -110,7 +110,7 @@ class Pacer:
             if now - pace.slowed_at >= _SLOW_DOWN_SECONDS:
                 pace.slowed_at = now
                 step = _SLOW_DOWN - _STEEPNESS * max(0.0, pace.throttled_share - _JITTER)
-                pace.rate = max(_LOWEST_SHARE * pace.ceiling, pace.rate * max(_LARGEST_SLOW_DOWN, step))
+                pace.rate = max(_MIN_SHARE * pace.ceiling, pace.rate * max(_MAX_SLOW_DOWN, step))
 
     def rate(self, operation: str) -> float:
         """Return the current pace of an operation, in calls a second."""
@@ -180,8 +180,8 @@ MAX_THROTTLED = 12
 MAX_FAILED = 5
 """Maximum requests for one call if AWS or the connection fails."""
 
-_FIRST_SECONDS = 0.5
-_LONGEST_SECONDS = 20.0
+_FIRST_BACKOFF_SECONDS = 0.5
+_MAX_BACKOFF_SECONDS = 20.0
 
 
 _OTHER_READS = frozenset(
@@ -225,4 +225,4 @@ def may_repeat(error: AwsError, repeat: Repeat, calls: int) -> bool:
 
 def backoff_seconds(calls: int, draw: float) -> float:
     """Return the seconds to wait after ``calls`` requests: exponential, with full jitter. ``draw`` is a random number from 0 to 1."""
-    return draw * min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** (calls - 1))
+    return draw * min(_MAX_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (calls - 1))

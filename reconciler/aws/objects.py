@@ -33,7 +33,7 @@ class S3Object:
     """The object at a bucket and key. A token is its ETag; empty means that it does not exist.
 
     ``what`` names it in messages, ``article`` what it should be, ``advice`` says what to do if it cannot be used; objects
-    of more than ``most`` bytes are refused. A call is sent up to ``tries`` times.
+    of more than ``max_bytes`` bytes are refused. A call is sent up to ``tries`` times.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class S3Object:
         what: str,
         article: str,
         advice: str,
-        most: int,
+        max_bytes: int,
         tries: int = 4,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -54,7 +54,7 @@ class S3Object:
         self._place = {"Bucket": bucket, "Key": key}
         self._article = article
         self._advice = advice
-        self._most = most
+        self._max_bytes = max_bytes
         self._tries = tries
         self._sleep = sleep
 
@@ -99,12 +99,12 @@ class S3Object:
         from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
         try:
-            content: bytes = body.read(self._most + 1)
+            content: bytes = body.read(self._max_bytes + 1)
         except BOTO_ERRORS as error:
             raise to_aws_error(error, "GetObject", writes=False) from None
-        if len(content) > self._most:
+        if len(content) > self._max_bytes:
             raise AwsError(
-                f"{self.where} is not {self._article}: it is larger than {self._most} bytes; choose another key",
+                f"{self.where} is not {self._article}: it is larger than {self._max_bytes} bytes; choose another key",
                 operation="GetObject",
                 code="UnreadableAnswer",
             )
@@ -128,8 +128,8 @@ class S3Object:
         raise failure from None
 
 
-def list_objects(open_client: OpenClient, bucket: str, prefix: str, most: int) -> Iterator[ListedObject]:
-    """Yield up to ``most`` objects below a prefix, in the order of their keys. Raises ``AwsError``."""
+def list_objects(open_client: OpenClient, bucket: str, prefix: str, limit: int) -> Iterator[ListedObject]:
+    """Yield up to ``limit`` objects below a prefix, in the order of their keys. Raises ``AwsError``."""
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
 
     found = 0
@@ -142,7 +142,7 @@ def list_objects(open_client: OpenClient, bucket: str, prefix: str, most: int) -
             failure.args = (f"s3://{bucket}/{prefix} cannot be listed: {failure}; allow s3:ListBucket on it",)
             raise failure from None
         for item in answer.get("Contents", ()):
-            if found == most:
+            if found == limit:
                 return
             found += 1
             yield ListedObject(str(item["Key"]), str(item.get("ETag", "")), int(item.get("Size", 0)))
@@ -169,7 +169,7 @@ class S3LockBackend:
             what="the lock",
             article="a lock",
             advice="allow s3:GetObject and s3:PutObject on it, or correct lock in the target",
-            most=_MAX_BYTES,
+            max_bytes=_MAX_BYTES,
             sleep=sleep,
         )
         self.where = self._object.where

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _STOPPING = "\nInterrupted: waiting for in-flight calls. Press Ctrl-C again to exit now.\n"
-_MOST_NAMES = 3
+_MAX_NAMES = 3
 _STOPPED = "Interrupted. In-flight calls may have been carried out; run plan to see what is left."
 
 
@@ -302,7 +302,7 @@ def _publish_outputs(
         _warn("Correct that, then run apply again to publish the rest.")
     if not as_json and (done.written or done.deleted):
         counts = nonzero({"written": len(done.written), "deleted": len(done.deleted)})
-        first = join_words([*done.written[:_MOST_NAMES], *(["more"] if len(done.written) > _MOST_NAMES else [])])
+        first = join_words([*done.written[:_MAX_NAMES], *(["more"] if len(done.written) > _MAX_NAMES else [])])
         write_fitted(sanitize_lines(f"Outputs published: {counts}{f' ({first})' if first else ''}.") + "\n", sys.stdout)
         sys.stdout.flush()
     members: dict[str, object] = {} if error else {"outputs": outputs_json(project.stack, outputs)}

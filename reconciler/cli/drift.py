@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from reconciler.model.target import Project, Shards, Target
     from reconciler.workflow.drift import RunMetrics
 
-_MOST_NAMED = 20
-_DAYS, _MOST_DAYS = 7, 90
+_MAX_NAMED = 20
+_DAYS, _MAX_DAYS = 7, 90
 """How far ``--blame`` looks back; CloudTrail keeps 90 days (CloudTrail user guide, event history)."""
 
 
@@ -81,7 +81,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="look up in CloudTrail who changed, deleted or duplicated a resource; needs cloudtrail:LookupEvents",
     )
     group.add_argument(
-        "--blame-days", metavar="N", type=_days, help=f"days to look back, at most {_MOST_DAYS} (default: {_DAYS})"
+        "--blame-days", metavar="N", type=_days, help=f"days to look back, at most {_MAX_DAYS} (default: {_DAYS})"
     )
     group = parser.add_argument_group("notifications")
     group.add_argument(
@@ -199,7 +199,7 @@ def _saved(args: argparse.Namespace, context: Context) -> int:
     lines += [f"{report.name}: {line}" for report in found.reports for line in report.unread]
     if found.shards:
         missing = found.shards.missing
-        which = f"shard{'s' if len(missing) > 1 else ''} {join_words(map(str, missing[:_MOST_NAMED]))}"
+        which = f"shard{'s' if len(missing) > 1 else ''} {join_words(map(str, missing[:_MAX_NAMED]))}"
         have, them = ("have", "their files") if len(missing) > 1 else ("has", "its file")
         lines.append(f"{which} of {found.shards.total:,} {have} no report; pass {them} too")
     if lines:
@@ -252,9 +252,9 @@ def _refuse_partial(args: argparse.Namespace) -> None:
 
 
 def _days(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MOST_DAYS and len(text) <= 2):
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MAX_DAYS and len(text) <= 2):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of days from 1 to {_MOST_DAYS} (CloudTrail keeps {_MOST_DAYS} days)"
+            f"{text!r} is not a number of days from 1 to {_MAX_DAYS} (CloudTrail keeps {_MAX_DAYS} days)"
         )
     return int(text)
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from reconciler.plan.plan import PlanOptions
     from reconciler.report.text import Paint
 
-_MOST_HINTS = 8
-_MOST_AT_ONCE = 1000
+_MAX_HINTS = 8
+_MAX_AT_ONCE = 1000
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no public name for it
 """What ``add_subparsers`` returns."""
@@ -154,7 +154,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     begun = [name for name in known if len(word.lstrip("-")) > 1 and name.startswith(word)]
-    near = begun if 0 < len(begun) <= _MOST_HINTS else get_close_matches(word, known, n=1, cutoff=0.7)
+    near = begun if 0 < len(begun) <= _MAX_HINTS else get_close_matches(word, known, n=1, cutoff=0.7)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -310,7 +310,7 @@ def _note_unknown_accounts(project: Project, shard: Shards) -> None:
     names = targets_of_unknown_account(project.targets.values(), shard.total)
     if not names:
         return
-    some = names if len(names) <= _MOST_HINTS else (*names[: _MOST_HINTS - 1], f"{len(names) - _MOST_HINTS + 1:,} more")
+    some = names if len(names) <= _MAX_HINTS else (*names[: _MAX_HINTS - 1], f"{len(names) - _MAX_HINTS + 1:,} more")
     write_fitted(
         f"note: {join_words(map(sanitize, some))} {'states' if len(names) == 1 else 'state'} no accountId, so --shard goes by the profile: "
         "two targets of one account could be in different shards, and neither run would notice\n",
@@ -510,8 +510,8 @@ def _shard(text: str) -> Shards:
 
 
 def _at_least_one(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_AT_ONCE):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST_AT_ONCE:,}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MAX_AT_ONCE):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_AT_ONCE:,}")
     return int(text)
 
 

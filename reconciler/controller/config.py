@@ -28,7 +28,7 @@ from reconciler.workflow.survey import default_at_once
 
 _FORM = re.compile(r"(?P<cron>\S+(?: +\S+){4}) +for +(?P<duration>\S+)(?: +in +(?P<zone>\S+))?")
 _EXAMPLE = "0 9 * * MON-FRI for 8h in Europe/Berlin"
-_MOST_DAYS = 31
+_MAX_DAYS = 31
 _MINUTE = 60
 
 
@@ -45,7 +45,7 @@ class Window:
 
     def is_open(self, at: float) -> bool:
         """Return whether it is open."""
-        return self.opens_after(at // _MINUTE * _MINUTE - seconds_of(self.duration, days=_MOST_DAYS)) <= at
+        return self.opens_after(at // _MINUTE * _MINUTE - seconds_of(self.duration, days=_MAX_DAYS)) <= at
 
     def opens_after(self, at: float) -> float:
         """Return when it opens next, or infinity."""
@@ -75,7 +75,7 @@ def parse_window(value: object) -> Window:
     if not found:
         raise ValueError(f'is not a window such as "{_EXAMPLE}"')
     try:
-        seconds_of(found["duration"], days=_MOST_DAYS)
+        seconds_of(found["duration"], days=_MAX_DAYS)
     except ValueError as error:
         raise ValueError(f"has {found['duration']!r}, which {error}") from None
     window = Window(" ".join(found["cron"].split()), found["duration"], found["zone"] or "UTC")
@@ -177,9 +177,13 @@ def parse_percent_limit(value: object) -> int:
     return _integer(value, 0, 100)
 
 
-def _integer(value: object, least: int, most: int) -> int:
-    if isinstance(value, bool) or not re.fullmatch("[0-9]{1,9}", str(value)) or not least <= int(str(value)) <= most:
-        raise ValueError(f"is not an integer from {least} to {most:,}")
+def _integer(value: object, minimum: int, maximum: int) -> int:
+    if (
+        isinstance(value, bool)
+        or not re.fullmatch("[0-9]{1,9}", str(value))
+        or not minimum <= int(str(value)) <= maximum
+    ):
+        raise ValueError(f"is not an integer from {minimum} to {maximum:,}")
     return int(str(value))
 
 

@@ -64,7 +64,7 @@ _RUNS = 50
 _FINDINGS = 50
 _PER_PAGE = 100
 _CARDS_PER_PAGE = 60
-_LONGEST_QUERY = 200
+_MAX_QUERY = 200
 _CARD_STEPS = 48
 _TABLE_ROWS = 60
 
@@ -149,7 +149,7 @@ class Listed:
 
 
 def _asked(query: Query, name: str) -> str:
-    return query.get(name, "")[:_LONGEST_QUERY]
+    return query.get(name, "")[:_MAX_QUERY]
 
 
 def _address(listed: Listed, **changes: object) -> str:

@@ -312,7 +312,7 @@ OTHERS_INTERVAL_SECONDS = 60.0
 """How often a controller reads what the others wrote."""
 
 _FORMAT = "1.0"
-_LONGEST_TEXT = 300
+_MAX_TEXT = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +363,7 @@ class OtherTarget:
             run.managed,
             run.drifted,
             run.pending,
-            run.message[:_LONGEST_TEXT],
+            run.message[:_MAX_TEXT],
             applied,
         )
 
@@ -445,7 +445,7 @@ def read_others(project: Project, before: Others) -> Others:
 def _checked_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
-    return value[:_LONGEST_TEXT].encode(errors="replace").decode()  # half a surrogate pair is in no page
+    return value[:_MAX_TEXT].encode(errors="replace").decode()  # half a surrogate pair is in no page
 
 
 def _checked_commit(value: Any) -> str:

@@ -389,7 +389,7 @@ def _partial_note(scope: PlanOptions, left: int) -> str:
 _TAGGING = (TAG, UNTAG)
 _COMMIT_TAG = frozenset({f"tags/{COMMIT}"})
 _OWN_TAGS = frozenset({f"tags/{STACK}", f"tags/{ID}"})
-_MOST_CALLS = 5
+_MAX_CALLS = 5
 
 
 def operations_for(report: DriftReport) -> tuple[str, ...]:
@@ -488,7 +488,7 @@ class _Attribution:
         deletes = [event for event in self._trail.events if event.operation == operation and not event.ours]
         remark = "the resource's ARN is unknown, so no call can be attributed"
         if deletes and not self._trail.error:
-            who = ", ".join(dict.fromkeys(event.who for event in deletes[:_MOST_CALLS]))
+            who = ", ".join(dict.fromkeys(event.who for event in deletes[:_MAX_CALLS]))
             remark += f"; {operation} was called {len(deletes):,} time{'' if len(deletes) == 1 else 's'} in the last {self._days} days, by {who}"
         return Blame((), self._with_gaps(remark))
 

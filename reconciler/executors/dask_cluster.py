@@ -148,9 +148,9 @@ class _Run:
         threads = sum(self._threads().values())
         if threads:
             self._last_worker = time.monotonic()
-        most = self._cluster.at_once or max(1, threads)
+        at_once = self._cluster.at_once or max(1, threads)
         skipped: list[int] = []
-        while self._waiting and len(self._running) < most:
+        while self._waiting and len(self._running) < at_once:
             index = self._waiting.popleft()
             task = self._tasks[index]
             if task.place in self._busy:

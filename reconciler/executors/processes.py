@@ -35,10 +35,10 @@ from reconciler.workflow.survey import Progress, default_at_once, outcome_of
 
 R = TypeVar("R")
 
-_MOST_PROCESSES = 8
+_MAX_PROCESSES = 8
 """By default; each takes about 90 MB."""
 
-_MOST_AT_ONCE = 10
+_MAX_AT_ONCE = 10
 """Targets at the same time in one process, by default: with 16, two processes take 320 MB in place of 256."""
 
 _ATTEMPTS = 3
@@ -113,8 +113,8 @@ class Processes:
         ended: Callable[[int, R | AwsError], None] = lambda _index, _found: None,
     ) -> list[R | AwsError]:
         """Return the result of each task. See ``Executor``."""
-        count = max(1, min(self.count or min(os.cpu_count() or 1, _MOST_PROCESSES), len(tasks)))
-        slots = -(-(self.at_once or count * min(default_at_once(), _MOST_AT_ONCE)) // count)
+        count = max(1, min(self.count or min(os.cpu_count() or 1, _MAX_PROCESSES), len(tasks)))
+        slots = -(-(self.at_once or count * min(default_at_once(), _MAX_AT_ONCE)) // count)
         run = _Run(work, tasks, count, slots, self, stops)
         finished = False
         try:

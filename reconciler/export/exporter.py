@@ -190,7 +190,7 @@ def _listed(names: list[str]) -> str:
 
 
 _STR = "tag:yaml.org,2002:str"
-_WIDEST_FLOW = 100
+_MAX_FLOW_WIDTH = 100
 """Characters of a mapping that is written on one line."""
 
 
@@ -268,7 +268,7 @@ def _mapping(dumper: Any, value: Mapping[str, Any]) -> yaml.MappingNode:
     flat = not any(isinstance(item, Mapping) or (isinstance(item, str) and "\n" in item) for item in value.values())
     length = sum(len(str(key)) + len(str(item)) + 4 for key, item in value.items()) if flat else 0
     node: yaml.MappingNode = dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
-    node.flow_style = flat and length <= _WIDEST_FLOW
+    node.flow_style = flat and length <= _MAX_FLOW_WIDTH
     return node
 
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from reconciler.plan.plan import Plan
 
 _TIMEOUT_SECONDS = 60
-_MAX_OUTPUT = 64 << 20
+_MAX_OUTPUT_BYTES = 64 << 20
 """Bytes of an answer; the list of 500,000 files is shorter."""
-_MAX_ERRORS = 1 << 16
+_MAX_ERROR_BYTES = 1 << 16
 
 
 def head_commit(folder: Path) -> str | None:
@@ -65,18 +65,18 @@ def is_ancestor(folder: Path, ancestor: str, commit: str) -> bool:
     return git_output(folder, "merge-base", "--is-ancestor", ancestor, commit) is not None
 
 
-def git_output(folder: Path, *args: str, strip: bool = True, most: int = _MAX_OUTPUT) -> str | None:
-    """Return the output of a git command, or ``None`` if it fails, is longer than ``most`` bytes, or git is not installed."""
-    answer = _run(folder, args, most)
+def git_output(folder: Path, *args: str, strip: bool = True, max_bytes: int = _MAX_OUTPUT_BYTES) -> str | None:
+    """Return the output of a git command, or ``None`` if it fails, is longer than ``max_bytes`` bytes, or git is not installed."""
+    answer = _run(folder, args, max_bytes)
     if isinstance(answer, str) or answer.returncode:
         return None
     text = os.fsdecode(answer.stdout)
     return text.strip() if strip else text
 
 
-def git_refusal(folder: Path, *args: str, most: int = _MAX_OUTPUT) -> str:
+def git_refusal(folder: Path, *args: str, max_bytes: int = _MAX_OUTPUT_BYTES) -> str:
     """Return why a git command fails: git's own words, and what to do where that is known; empty if it succeeds."""
-    answer = _run(folder, args, most)
+    answer = _run(folder, args, max_bytes)
     if isinstance(answer, str):
         return answer
     if not answer.returncode:
@@ -90,7 +90,7 @@ def git_refusal(folder: Path, *args: str, most: int = _MAX_OUTPUT) -> str:
     return words
 
 
-def _run(folder: Path, args: tuple[str, ...], most: int) -> subprocess.CompletedProcess[bytes] | str:
+def _run(folder: Path, args: tuple[str, ...], max_bytes: int) -> subprocess.CompletedProcess[bytes] | str:
     """Run git; return its answer, or why there is none."""
     with tempfile.TemporaryFile() as errors:
         try:
@@ -110,17 +110,17 @@ def _run(folder: Path, args: tuple[str, ...], most: int) -> subprocess.Completed
         timer.daemon = True
         timer.start()
         with process:
-            output = process.stdout.read(most + 1) if process.stdout else b""
-            if len(output) > most:
+            output = process.stdout.read(max_bytes + 1) if process.stdout else b""
+            if len(output) > max_bytes:
                 process.kill()
         is_late = not timer.is_alive()
         timer.cancel()
-        if len(output) > most:
-            return f"git's answer is longer than {most >> 20} MiB"
+        if len(output) > max_bytes:
+            return f"git's answer is longer than {max_bytes >> 20} MiB"
         if is_late and process.returncode:
             return f"git did not answer within {_TIMEOUT_SECONDS} s"
         errors.seek(0)
-        return subprocess.CompletedProcess(args, process.returncode, output, errors.read(_MAX_ERRORS))
+        return subprocess.CompletedProcess(args, process.returncode, output, errors.read(_MAX_ERROR_BYTES))
 
 
 def repository_of(folder: Path) -> Path:

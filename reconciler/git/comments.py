@@ -325,7 +325,7 @@ def append_to_summary(comments: Sequence[Comment], path: str) -> str:
 
 
 PREFIX = "ivs-reconciler-allow:"
-_MOST_REQUESTS = 10
+_MAX_REQUESTS = 10
 _GRANT = re.compile(
     rf"{PREFIX}:?\s*(?:(?P<prune>prune)|(?P<what>deletes|updates)\s+(?P<count>[1-9][0-9]{{0,8}}))", re.IGNORECASE
 )
@@ -362,7 +362,7 @@ def _request(forge: Forge, ci: CiRun, commit: str, is_ancestor: Callable[[str, s
         request = forge.request(ci.number, PREFIX)
         return request if contains(forge, commit, request.head, is_ancestor) else None
     # A later request, such as one for another branch, may contain the commit too.
-    for number in forge.requests_of(commit)[:_MOST_REQUESTS]:
+    for number in forge.requests_of(commit)[:_MAX_REQUESTS]:
         request = forge.request(number, PREFIX)
         if commit in request.merged_as:
             return request

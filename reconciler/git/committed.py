@@ -140,7 +140,7 @@ def _refusal(commit: str, differing: list[str]) -> StalePlan:
     )
 
 
-_MOST_COMMITS = 3
+_MAX_COMMITS = 3
 """Commits of one target that are read. There is more than one only if a resource with the tag came back."""
 
 
@@ -198,9 +198,9 @@ def _addresses_applied(open_commit: _Open, project: Project, target: str, commit
     shown = ", ".join(commit[:10] for commit in found)
     unknown = ""
     addresses: set[Address] = set()
-    if len(found) > _MOST_COMMITS:
+    if len(found) > _MAX_COMMITS:
         unknown = f"{len(found)} different commits are recorded as the last apply's"
-    for commit in found[:_MOST_COMMITS]:
+    for commit in found[:_MAX_COMMITS]:
         if unknown:
             break
         one = _addresses_in(open_commit, project, target, commit)
@@ -215,7 +215,7 @@ _addresses_known: dict[tuple[str, str, str], dict[str, frozenset[Address]]] = {}
 """By project file, stack and commit: the addresses of targets. Why others are unknown is asked again: a fetch may change it."""
 
 _reading_lock = threading.Lock()
-_MOST_COMMITS_KNOWN = 8
+_MAX_COMMITS_KNOWN = 8
 
 
 def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str) -> frozenset[Address] | str:
@@ -226,7 +226,7 @@ def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str
     if not is_commit(commit):
         return "the last apply did not create everything, or ran with uncommitted changes, in part, or outside a git repository"
     with _reading_lock:
-        if len(_addresses_known) > _MOST_COMMITS_KNOWN:
+        if len(_addresses_known) > _MAX_COMMITS_KNOWN:
             _addresses_known.clear()
         known = _addresses_known.setdefault((project.path, project.stack, commit), {})
         if target not in known:

@@ -42,21 +42,21 @@ _INHERITED = (
 )
 _CREDENTIAL_HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$IVS_RECONCILER_GIT_USER" "$IVS_RECONCILER_GIT_TOKEN"; }; f'
 _MAX_SECRET_BYTES = 65_536
-_MAX_OUTPUT = 400
+_MAX_QUOTE = 400
 """Characters of git's output in a message."""
 
 _STOP_POLL_SECONDS = 0.25
-_MOST_OUTPUT = 64 << 20
+_MAX_OUTPUT_BYTES = 64 << 20
 """Bytes that a command may write. The longest output is the list of a commit's files."""
 
-_MOST_MEMORY_KIB = 1 << 20
-_MOST_FILE_BLOCKS = 4 << 20
+_MAX_MEMORY_KIB = 1 << 20
+_MAX_FILE_BLOCKS = 4 << 20
 """Of 512 bytes: the largest file that git may write, which is a pack."""
 
 _LIMITED = (
     "sh",
     "-c",
-    f'ulimit -v {_MOST_MEMORY_KIB} 2>/dev/null; ulimit -f {_MOST_FILE_BLOCKS} 2>/dev/null; exec "$@"',
+    f'ulimit -v {_MAX_MEMORY_KIB} 2>/dev/null; ulimit -f {_MAX_FILE_BLOCKS} 2>/dev/null; exec "$@"',
     "sh",
 )
 """Runs a command with limits that its children inherit: a remote decides how much it sends."""
@@ -277,8 +277,8 @@ class Git:
                     key.data.extend(part)
                     if not part:
                         pipes.unregister(key.fileobj)
-                if len(out) + len(err) > _MOST_OUTPUT:
-                    raise GitError(f"{url}: git wrote more than {_MOST_OUTPUT >> 20} MiB; it was stopped")
+                if len(out) + len(err) > _MAX_OUTPUT_BYTES:
+                    raise GitError(f"{url}: git wrote more than {_MAX_OUTPUT_BYTES >> 20} MiB; it was stopped")
         return bytes(out), bytes(err)
 
     def check(self) -> None:
@@ -412,4 +412,4 @@ def last_lines(text: str) -> str:
     """Return the last three lines of git's output on one line, shortened."""
     lines = [line.strip().removeprefix("fatal: ").removeprefix("error: ") for line in text.splitlines() if line.strip()]
     text = "; ".join(lines[-3:]) or "no output"
-    return text if len(text) <= _MAX_OUTPUT else text[:_MAX_OUTPUT] + "…"
+    return text if len(text) <= _MAX_QUOTE else text[:_MAX_QUOTE] + "…"

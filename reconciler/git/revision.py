@@ -163,9 +163,9 @@ def _blobs_of(folder: Path, place: Path, tree: str, revision: Revision, missing:
 
     ``place`` is the directory of the work tree that the tree belongs to, whether or not it exists there.
     """
-    listing = git_output(folder, *_LIST, tree, strip=False, most=_MAX_LIST_BYTES)
+    listing = git_output(folder, *_LIST, tree, strip=False, max_bytes=_MAX_LIST_BYTES)
     if listing is None:
-        refusal = git_refusal(folder, *_LIST, tree, most=_MAX_LIST_BYTES)
+        refusal = git_refusal(folder, *_LIST, tree, max_bytes=_MAX_LIST_BYTES)
         raise UsageError(f"{revision.name}: its files cannot be listed: {refusal}")
     for entry in filter(None, listing.split("\0")):
         facts, _, path = entry.partition("\t")

@@ -36,8 +36,8 @@ _DEPTHS = (50, 1_000, 10_000)
 """How many commits of history are fetched, one after the other, to find the followed commit among the ancestors of the head."""
 
 
-_MOST_FILES = 100_000
-_MOST_BYTES = 512 << 20
+_MAX_FILES = 100_000
+_MAX_BYTES = 512 << 20
 
 
 class _Entry(NamedTuple):
@@ -268,9 +268,9 @@ class Source:
             mode, _, _, size = facts.split()
             entries.append(_Entry(path, mode, int(size) if size.isdigit() else 0))
         total = sum(entry.size for entry in entries if entry.size <= MAX_FILE_SIZE)
-        if len(entries) > _MOST_FILES or total > _MOST_BYTES:
+        if len(entries) > _MAX_FILES or total > _MAX_BYTES:
             raise GitError(
-                f"commit {commit.short} has {len(entries):,} files of {total >> 20:,} MiB, more than {_MOST_FILES:,} or {_MOST_BYTES >> 20:,} MiB; "
+                f"commit {commit.short} has {len(entries):,} files of {total >> 20:,} MiB, more than {_MAX_FILES:,} or {_MAX_BYTES >> 20:,} MiB; "
                 "name the directory of the project file with --path",
                 Trouble.NO_PROJECT,
             )

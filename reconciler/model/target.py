@@ -381,7 +381,7 @@ def holder_from_json(content: object) -> LockHolder:
         raise ValueError("not a lock of ivs-reconciler") from error
 
 
-MOST_SHARDS = 10_000
+MAX_SHARDS = 10_000
 """As many as an AWS Batch array has at most."""
 
 _SHARD = re.compile(r"(?:(?P<index>[0-9]{1,6})|auto)/(?P<total>[0-9]{1,6})|auto")
@@ -399,9 +399,7 @@ class Shards:
 
     def __post_init__(self) -> None:
         in_order = self.included == tuple(sorted(set(self.included)))
-        if not (
-            self.included and in_order and self.included[0] >= 1 and self.included[-1] <= self.total <= MOST_SHARDS
-        ):
+        if not (self.included and in_order and self.included[0] >= 1 and self.included[-1] <= self.total <= MAX_SHARDS):
             raise ValueError("is not shards of a fleet")
 
     def __str__(self) -> str:
@@ -473,8 +471,8 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> Shards:
 
 
 def _shard(index: int, total: int) -> Shards:
-    if not 1 <= total <= MOST_SHARDS:
-        raise ValueError(f"has {total:,} shards; use 1 to {MOST_SHARDS:,}")
+    if not 1 <= total <= MAX_SHARDS:
+        raise ValueError(f"has {total:,} shards; use 1 to {MAX_SHARDS:,}")
     if index < 1:
         raise ValueError(
             f"is out of range: shards are numbered from 1 to {total}; "

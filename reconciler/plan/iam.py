@@ -23,7 +23,7 @@ from reconciler.model.target import S3Lock, S3State, Sink, Store, Target
 from reconciler.plan.plan import PlanOptions
 from reconciler.plan.selection import kinds_to_read
 
-_MOST_NAMES = 8
+_MAX_NAMES = 8
 """How many names are listed one by one; more are allowed by their common prefix, since a policy has a size limit."""
 
 At = tuple[str, str, Sink]
@@ -76,7 +76,7 @@ def _by_name(found: Iterable[tuple[str, str]]) -> list[str]:
     return sorted(
         place + name
         for place, names in places.items()
-        for name in (names if len(names) <= _MOST_NAMES else [_common_prefix(names) + "*"])
+        for name in (names if len(names) <= _MAX_NAMES else [_common_prefix(names) + "*"])
     )
 
 
@@ -90,7 +90,7 @@ def _common_prefix(names: set[str]) -> str:
     return first[:same]
 
 
-MOST_CHARACTERS = 6_144
+MAX_CHARACTERS = 6_144
 """Maximum size of a managed policy in characters without white space (IAM quotas)."""
 
 Statement: TypeAlias = dict[str, object]
@@ -141,9 +141,9 @@ def apply_policy(places: Sequence[PolicyTarget], options: PolicyOptions) -> Poli
 def _policy(statements: Iterable[Statement]) -> Policy:
     policy: Policy = {"Version": "2012-10-17", "Statement": list(statements)}
     size = len("".join(json.dumps(policy, separators=(",", ":")).split()))
-    if size > MOST_CHARACTERS:
+    if size > MAX_CHARACTERS:
         raise UsageError(
-            f"the policy has {size:,} characters, and IAM allows {MOST_CHARACTERS:,}; select fewer targets with --target"
+            f"the policy has {size:,} characters, and IAM allows {MAX_CHARACTERS:,}; select fewer targets with --target"
         )
     return policy
 

@@ -146,7 +146,7 @@ class Duplicate(NamedTuple):
     others: tuple[str, ...]
 
 
-MOST_USERS = 10
+MAX_USERS = 10
 """How many users of a kept resource are listed; all are counted."""
 
 
@@ -160,7 +160,7 @@ class Adoption(NamedTuple):
 class Kept(NamedTuple):
     """A managed resource that was replaced and is kept, because only resources of other owners still use it.
 
-    ``usage`` says in a phrase how many use it and whose they are; ``users`` are the first ``MOST_USERS`` of them, in ARN order.
+    ``usage`` says in a phrase how many use it and whose they are; ``users`` are the first ``MAX_USERS`` of them, in ARN order.
     """
 
     address: Address

@@ -26,7 +26,7 @@ from reconciler.model.resource import LiveResource, LiveState, UnmanagedResource
 from reconciler.model.values import Value
 from reconciler.plan.decision import Decision, InUse, PlanInputs, Treatment, is_protected, moved_from, unseen_users
 from reconciler.plan.pairing import Choice, has_failed
-from reconciler.plan.plan import MOST_USERS, Blocked, Duplicate, Kept, Orphan, Reason, ReplaceOrder, Verb
+from reconciler.plan.plan import MAX_USERS, Blocked, Duplicate, Kept, Orphan, Reason, ReplaceOrder, Verb
 
 _ID_PATH = "/tags/" + escape(ID)
 
@@ -195,7 +195,7 @@ def _kept(inputs: PlanInputs, decision: Decision, in_use: Mapping[str, InUse]) -
         f"in use by {usage}",
         len(users),
         tuple(
-            UnmanagedResource(user.kind, user.arn, user.name, user.tags.get(STACK, "")) for user in users[:MOST_USERS]
+            UnmanagedResource(user.kind, user.arn, user.name, user.tags.get(STACK, "")) for user in users[:MAX_USERS]
         ),
     )
 

@@ -42,7 +42,7 @@ _NOTICE_CLASSES: Mapping[Notice, str] = {
 _SHORTEST, _LONGEST = 10, 4000
 """Lengths of the texts in which the part that differs is marked."""
 
-_MOST_CARDS = 5_000
+_MAX_CARDS = 5_000
 """How many actions a page lists; more than that make a page of tens of megabytes, which no browser scrolls."""
 
 _ROUTINE = (Verb.UPDATE, Verb.ADOPT, Verb.CREATE)
@@ -409,7 +409,7 @@ def _listed(plan: Plan) -> list[list[int]]:
         if action.verb in _ROUTINE and not action.blocked
     )
     others = sum(len(target.actions) for target in plan.targets) - len(routine)
-    left_out = {(at, index) for _, at, index in routine[max(_MOST_CARDS - others, 0) :]}
+    left_out = {(at, index) for _, at, index in routine[max(_MAX_CARDS - others, 0) :]}
     return [
         [index for index in range(len(target.actions)) if (at, index) not in left_out]
         for at, target in enumerate(plan.targets)

@@ -26,7 +26,7 @@ _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!
 _LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
 _BACKTICKS = re.compile(r"`+")
 _NAME_WIDTH = 40
-_MOST_SECTIONS = 20
+_MAX_SECTIONS = 20
 _URL_SAFE = ":/?#[]@!$&'+,;=%-._~"
 
 
@@ -219,7 +219,7 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str, 
     if limit is None or size(whole) <= limit:
         return whole
     single = [section for section in sections if section.of]
-    if len(single) > _MOST_SECTIONS:
+    if len(single) > _MAX_SECTIONS:
         sections = [*(section for section in sections if not section.of), _merged(single)]
     for brief in (False, True):
         room = (

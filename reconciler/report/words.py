@@ -235,8 +235,8 @@ def comparison_words(plan: Plan) -> str:
 
 
 SETTINGS = "Settings changed in the project file"
-_MOST_SETTINGS = 40
-_MOST_VALUE = 120
+_MAX_SETTINGS = 40
+_MAX_VALUE = 120
 WIDENS = "widens what an apply may do"
 
 
@@ -245,9 +245,9 @@ def settings_words(base: Base | None) -> list[tuple[str, bool]]:
     if base is None:
         return []
     changes = base.settings
-    lines = [(_setting_words(change), change.widens) for change in changes[:_MOST_SETTINGS]]
-    if len(changes) > _MOST_SETTINGS:
-        lines.append((f"and {plural(len(changes) - _MOST_SETTINGS, 'more setting')}", False))
+    lines = [(_setting_words(change), change.widens) for change in changes[:_MAX_SETTINGS]]
+    if len(changes) > _MAX_SETTINGS:
+        lines.append((f"and {plural(len(changes) - _MAX_SETTINGS, 'more setting')}", False))
     if base.guardrails is not None:
         lines.append(("guardrails differ from those of the base; the stricter of both are used", False))
     return lines
@@ -259,7 +259,7 @@ def _setting_words(change: SettingChange) -> str:
 
 
 def _cut(value: str) -> str:
-    return value if len(value) <= _MOST_VALUE else value[:_MOST_VALUE] + "…"
+    return value if len(value) <= _MAX_VALUE else value[:_MAX_VALUE] + "…"
 
 
 def until_words(step: Step) -> str:

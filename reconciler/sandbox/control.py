@@ -61,10 +61,10 @@ def check_types(function: Callable[..., object], arguments: JsonDict) -> None:
             raise TypeError(f"{name} must be an integer of {_INTEGER_BITS + 1} bits")
 
 
-def _capped(limit: int, most: int) -> int:
+def _capped(limit: int, maximum: int) -> int:
     if limit < 1:
         raise ControlError("limit must be 1 or more")
-    return min(limit, most)
+    return min(limit, maximum)
 
 
 _COLUMNS = "kind, name, arn, document"
@@ -78,7 +78,7 @@ _CONTAINS = (
     " OR EXISTS (SELECT 1 FROM json_each(document, '$.tags') WHERE instr(lower(key || '=' || value), lower(?{0}))))"
 )
 _MAX_OFFSET = 1 << 40
-_MOST_WORDS = 8
+_MAX_WORDS = 8
 _SHOWN = 25
 
 
@@ -96,7 +96,7 @@ class _Search:
     region: str = ""
 
     def _where(self) -> tuple[str, list[str]]:
-        words = self.text.split()[:_MOST_WORDS]
+        words = self.text.split()[:_MAX_WORDS]
         conditions = [_CONTAINS.format(5 + at) for at in range(len(words))]
         return _MATCHES + "".join(conditions), [self.kind, self.without, self.account, self.region, *words]
 

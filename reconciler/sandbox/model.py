@@ -240,12 +240,12 @@ def _check_size(
     shape: JsonDict, value: object, size: int, path: str, problems: list[str], *, measure: str = "length"
 ) -> None:
     """Check a length or number against the minimum and maximum of a shape."""
-    least, most = shape.get("min"), shape.get("max")
-    if least is not None and size < least:
-        rule = f"Member must have {measure} greater than or equal to {least}"
+    minimum, maximum = shape.get("min"), shape.get("max")
+    if minimum is not None and size < minimum:
+        rule = f"Member must have {measure} greater than or equal to {minimum}"
         problems.append(_violation(shape, value, path, rule))
-    if most is not None and size > most:
-        rule = f"Member must have {measure} less than or equal to {most}"
+    if maximum is not None and size > maximum:
+        rule = f"Member must have {measure} less than or equal to {maximum}"
         problems.append(_violation(shape, value, path, rule))
 
 

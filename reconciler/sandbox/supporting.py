@@ -374,7 +374,7 @@ _STACK_RESOURCES = ("cloudformation", "DescribeStackResources")
 OPERATIONS = (_CALLER_IDENTITY, _ASSUME_ROLE, _STACK_RESOURCES, *_HANDLERS)
 _ROLE_ARN = re.compile(r"arn:aws:iam::(?P<account>[0-9]{12}):role/(?:[!-~]+/)?(?P<name>[\w+=,.@-]{1,64})")
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
-_SHORTEST_SESSION, _LONGEST_SESSION = 900, 43_200
+_MIN_SESSION_SECONDS, _MAX_SESSION_SECONDS = 900, 43_200
 """Seconds that a session may last."""
 _NAMESPACES: Mapping[str, str] = {"sts": _STS_NAMESPACE, "cloudformation": _CLOUDFORMATION_NAMESPACE}
 
@@ -465,10 +465,10 @@ def _assume_role(form: Mapping[str, str], request_id: str, now: float) -> Respon
             f"Value '{session}' at 'roleSessionName' failed to satisfy constraint: "
             rf"Member must satisfy regular expression pattern: {_SESSION_NAME.pattern}"
         )
-    if not duration.isdecimal() or not _SHORTEST_SESSION <= int(duration[:9]) <= _LONGEST_SESSION:
+    if not duration.isdecimal() or not _MIN_SESSION_SECONDS <= int(duration[:9]) <= _MAX_SESSION_SECONDS:
         problems.append(
             f"Value '{duration}' at 'durationSeconds' failed to satisfy constraint: "
-            f"Member must have value between {_SHORTEST_SESSION} and {_LONGEST_SESSION}"
+            f"Member must have value between {_MIN_SESSION_SECONDS} and {_MAX_SESSION_SECONDS}"
         )
     if problems:
         raise ApiError("ValidationError", violation_text(problems))

@@ -24,7 +24,7 @@ from reconciler.sandbox.model import JsonDict, Operation, ServiceModel
 JSON_TYPE = "application/json"
 
 # Larger than every meaningful instant and count, and exact in SQLite and `float`.
-_LARGEST = 1 << 53
+_MAX_NUMBER = 1 << 53
 
 # Compact JSON without ASCII escapes. One encoder for all: creating one takes as long as a small answer.
 json_text: Callable[[object], str] = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -106,7 +106,7 @@ class Response:
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether a JSON value is a finite number; true, which is an int in Python, is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MAX_NUMBER <= value <= _MAX_NUMBER
 
 
 def parse_position(text: str) -> int | None:

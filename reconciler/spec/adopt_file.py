@@ -22,7 +22,7 @@ from reconciler.spec.yaml import Source, load
 
 _TARGETS = "targets"
 _ARN_PARTS = 6
-_MOST_SUGGESTIONS = 20
+_MAX_SUGGESTIONS = 20
 """Problems for which similar addresses are looked for: each is compared with every address."""
 
 
@@ -160,7 +160,7 @@ class _Reading:
                     at_key=True,
                 )
                 continue
-            known: Iterable[Address] = desired.resources if len(self._problems) < _MOST_SUGGESTIONS else ()
+            known: Iterable[Address] = desired.resources if len(self._problems) < _MAX_SUGGESTIONS else ()
             faults = [*faults_of(address, arn, target, desired, known)]
             if faults:
                 for what, hint, at_key in faults:

@@ -70,7 +70,7 @@ def project_source(project: Project) -> Source:
     """Read the project file again, to find the line of a problem; an unreadable file gives an empty source."""
     path = Path(project.path)
     try:
-        return load(project.prefix + path.name, read_inside(str(path.parent), path.name, most=MAX_PROJECT_SIZE))
+        return load(project.prefix + path.name, read_inside(str(path.parent), path.name, max_bytes=MAX_PROJECT_SIZE))
     except Unreadable:
         return Source(project.prefix + path.name, b"")
 
@@ -92,7 +92,7 @@ def read_specs(
             complete = False
     for name, of_target in names.items():
         try:
-            data = read_inside(project.root, name, most=MAX_FILE_SIZE, trusted=trusted)
+            data = read_inside(project.root, name, max_bytes=MAX_FILE_SIZE, trusted=trusted)
         except Unreadable as error:
             problems.add(project.prefix + name, None, error.what, error.hint)
             complete = False
@@ -137,10 +137,10 @@ def _matcher(part: str) -> re.Pattern[str]:
     return re.compile(translate(part) if _WILD.search(part) else re.escape(part) + r"\Z")
 
 
-def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[str] | None = None) -> bytes:
+def read_inside(root: str, name: str, *, max_bytes: int | None = None, trusted: set[str] | None = None) -> bytes:
     """Return the content of a regular file below ``root``. Raises ``Unreadable``, also for a link to the outside.
 
-    ``most`` is the maximum size in bytes; ``trusted`` caches directories that are known to be inside.
+    ``max_bytes`` is the maximum size in bytes; ``trusted`` caches directories that are known to be inside.
     """
     path = f"{root}/{name}"
     folder = name.rpartition("/")[0]
@@ -155,12 +155,12 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
             handle = os.open(path, _OPEN)
         try:
             status = os.fstat(handle)
-            _check_regular_file(status, most)
+            _check_regular_file(status, max_bytes)
             if trusted is None or folder not in trusted:
                 _check_inside(root, path)
                 if trusted is not None:
                     trusted.add(folder)
-            return _read_all(handle, status.st_size, most)
+            return _read_all(handle, status.st_size, max_bytes)
         finally:
             os.close(handle)
     except (FileNotFoundError, NotADirectoryError):
@@ -173,28 +173,28 @@ def read_inside(root: str, name: str, *, most: int | None = None, trusted: set[s
         raise Unreadable(f"cannot be read: {os_reason(error)}", "check the file") from None
 
 
-def _check_regular_file(status: os.stat_result, most: int | None) -> None:
+def _check_regular_file(status: os.stat_result, max_bytes: int | None) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise Unreadable("is a directory", "name a file in it")
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file", "name a regular file")
-    if most is not None and status.st_size > most:
+    if max_bytes is not None and status.st_size > max_bytes:
         raise Unreadable(
-            f"has {status.st_size:,} bytes, more than the limit of {most:,}", "check that it is the right file"
+            f"has {status.st_size:,} bytes, more than the limit of {max_bytes:,}", "check that it is the right file"
         )
 
 
-def _read_all(handle: int, size: int, most: int | None) -> bytes:
-    """Read to the end of the file, which may have grown since ``size`` was read, but not beyond ``most``."""
+def _read_all(handle: int, size: int, max_bytes: int | None) -> bytes:
+    """Read to the end of the file, which may have grown since ``size`` was read, but not beyond ``max_bytes``."""
     content = os.read(handle, size + 1)
     if len(content) == size:
         return content
     parts = [content]
     while part := os.read(handle, 1 << 20):
         parts.append(part)
-        if most is not None and sum(map(len, parts)) > most:
+        if max_bytes is not None and sum(map(len, parts)) > max_bytes:
             raise Unreadable(
-                f"grows while it is read, beyond the limit of {most:,} bytes", "check that it is the right file"
+                f"grows while it is read, beyond the limit of {max_bytes:,} bytes", "check that it is the right file"
             )
     return b"".join(parts)
 
@@ -258,7 +258,7 @@ def _with_other_suffix(project: Project, stem: str, found: Container[str]) -> It
         if any(may_match(pattern, Missing(name, "", "")) for pattern in patterns):
             continue
         try:
-            if _SECTION.search(read_inside(project.root, name, most=MAX_FILE_SIZE)):
+            if _SECTION.search(read_inside(project.root, name, max_bytes=MAX_FILE_SIZE)):
                 yield name
         except Unreadable:
             continue  # it would not be read as a spec either
@@ -287,7 +287,7 @@ def _check_named_file(root: str, name: str) -> str:
     """Return the name if the file can be read. Raises ``Unreadable`` otherwise."""
     if os.path.isdir(os.path.join(root, name)):  # noqa: PTH112, PTH118
         raise Unreadable("is a directory", f'write a pattern, such as "{name}/**/*.yaml"')
-    read_inside(root, name, most=MAX_FILE_SIZE)
+    read_inside(root, name, max_bytes=MAX_FILE_SIZE)
     return name
 
 

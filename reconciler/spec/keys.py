@@ -148,7 +148,7 @@ def _fingerprint(der: bytes) -> str:
 
 
 _FIELD = "publicKeyMaterial"
-_LARGEST = 65_536
+_MAX_PEM_BYTES = 65_536
 """Maximum size of a key file in bytes; the PEM of a P-384 key has 215."""
 
 
@@ -177,7 +177,7 @@ def _read_text(root: str, name: str) -> str:
     if name.startswith(("/", "~")) or ".." in name.split("/"):
         raise Unreadable("is outside the project", "use a path below the directory of the project file")
     try:
-        return read_inside(root, name, most=_LARGEST).decode("utf-8-sig")
+        return read_inside(root, name, max_bytes=_MAX_PEM_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unreadable(
             "is not a text file", "convert it to PEM: openssl ec -pubin -inform DER -in key.der -pubout"
@@ -185,7 +185,7 @@ def _read_text(root: str, name: str) -> str:
 
 
 _LONGEST = 240
-_LONGEST_OVERLAP_DAYS = 9_999
+_MAX_OVERLAP_DAYS = 9_999
 """Maximum of the pattern of ``overlap``."""
 
 _SECRET = re.compile(r"[A-Za-z0-9/_+=.@-]+")
@@ -265,7 +265,7 @@ def read_stream_key_options(
 def overlap_of(entry: Entry) -> int:
     """Return how many seconds a replaced key pair is kept; 0 without ``rotation``."""
     text = str((entry.body.get("rotation") or {}).get("overlap") or "")
-    return seconds_of(text, days=_LONGEST_OVERLAP_DAYS) if text else 0
+    return seconds_of(text, days=_MAX_OVERLAP_DAYS) if text else 0
 
 
 def with_options(

@@ -78,20 +78,23 @@ _NO_SECRETS = "AWS generates the value: write streamKey: {} and keep the value o
 
 
 def faults_of(
-    model: type[BaseModel], raw: object, most: int | None = None, skipped: Callable[[int], None] = lambda _count: None
+    model: type[BaseModel],
+    raw: object,
+    max_faults: int | None = None,
+    skipped: Callable[[int], None] = lambda _count: None,
 ) -> list[Fault]:
-    """Return the faults of ``raw`` by the model, at most ``most``; ``skipped`` is called with the number of the others, if there are any."""
+    """Return the faults of ``raw`` by the model, at most ``max_faults``; ``skipped`` is called with the number of the others, if there are any."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
-        if most is not None and len(errors) > most:
-            skipped(len(errors) - most)
+        if max_faults is not None and len(errors) > max_faults:
+            skipped(len(errors) - max_faults)
         return [
             _fault_of(
                 _PydanticError(found["type"], model, *_locate(raw, found["loc"]), found.get("ctx", {}), found["msg"])
             )
-            for found in errors[:most]
+            for found in errors[:max_faults]
         ]
     return []
 

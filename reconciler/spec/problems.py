@@ -23,7 +23,7 @@ _SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]+-[a-z]+-[0-9]_|://[^/\s]*@|^[A-Za-
 """Matches a private key, a stream key, a URL with a password and a secret access key."""
 
 _WORD = re.compile(r"[\w:./+@=-]{1,128}")
-_LONGEST_QUOTE = 80
+_MAX_QUOTE = 80
 
 
 class Fault(NamedTuple):
@@ -39,12 +39,12 @@ class Fault(NamedTuple):
         return Fault((*prefix, *self.path), self.what, self.hint, self.at_key)
 
 
-MOST_PROBLEMS = 300
+MAX_PROBLEMS = 300
 """Problems of one file that are reported; the rest are counted."""
 
 
 class Problems:
-    """The problems of one load, without duplicates, at most ``MOST_PROBLEMS`` a file."""
+    """The problems of one load, without duplicates, at most ``MAX_PROBLEMS`` a file."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, int, str, str], Problem] = {}
@@ -53,7 +53,7 @@ class Problems:
 
     def left(self, name: str) -> int:
         """Return how many more problems of the file ``name`` will be reported."""
-        return MOST_PROBLEMS - self._reported[name]
+        return MAX_PROBLEMS - self._reported[name]
 
     def drop(self, name: str) -> bool:
         """Return whether no more problems of the file ``name`` are reported, and count one that is not."""
@@ -111,7 +111,7 @@ def quote(value: object) -> str:
     text = str(value)
     if _SECRET.search(text):
         return "(hidden: it looks like a secret)"
-    if len(text) > _LONGEST_QUOTE or not text.isprintable():
+    if len(text) > _MAX_QUOTE or not text.isprintable():
         return f"({len(text)} characters)"
     return f'"{text}"'
 
@@ -152,7 +152,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     candidates = list(known)
     folded = {_fold(candidate): candidate for candidate in candidates}
-    short = _fold(word)[:_LONGEST_QUOTE]
+    short = _fold(word)[:_MAX_QUOTE]
     found = difflib.get_close_matches(short, folded, n=3, cutoff=0.6)
     # Of equally similar words, take the one with the longest common prefix.
     best = max(

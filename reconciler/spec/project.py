@@ -35,7 +35,7 @@ from reconciler.model.target import (
 from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, read_inside
 from reconciler.spec.keys import sink_of
 from reconciler.spec.model_errors import faults_of
-from reconciler.spec.problems import MOST_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote, suggestion
+from reconciler.spec.problems import MAX_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote, suggestion
 from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.publications import leaves, paths_in, publication_faults, publications_of
 from reconciler.spec.rules import (
@@ -146,7 +146,7 @@ def prefix_of(directory: str | Path, config: str | None) -> str:
 
 def _read(path: Path, prefix: str, *, named: bool) -> bytes:
     try:
-        return read_inside(str(path.parent), path.name, most=MAX_PROJECT_SIZE)
+        return read_inside(str(path.parent), path.name, max_bytes=MAX_PROJECT_SIZE)
     except Unreadable as error:
         what, hint = error.what, error.hint
     if not os.path.lexists(path):
@@ -169,7 +169,7 @@ def _faults(raw: object) -> Iterator[Fault]:
         for fault in unknown:
             faulty.add(fault.path)
             yield fault
-    for fault in faults_of(ProjectFile, given, MOST_PROBLEMS - 1, skipped.append):
+    for fault in faults_of(ProjectFile, given, MAX_PROBLEMS - 1, skipped.append):
         faulty.add(fault.path)
         yield fault
     if skipped:

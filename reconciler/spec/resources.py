@@ -168,7 +168,7 @@ def _not_there(address: Address, addresses: Collection[Address]) -> tuple[str, s
 SECTIONS: Mapping[str, KindName] = {kind.section: kind.name for kind in LISTED.values()}
 """By section, the kind; a stream key is part of its channel."""
 
-MOST_RESOURCES = 100_000
+MAX_RESOURCES = 100_000
 """Of all files of a target: a few lines with loops could fill the memory."""
 
 OVERRIDE = "override"
@@ -227,8 +227,8 @@ def read_entries(sources: Iterable[Source], names: Mapping[str, str], problems: 
     entries: dict[Address, Entry] = {}
     overrides: dict[Address, Entry] = {}
     for number, entry in enumerate(_entries(sources, names, problems)):
-        if number == MOST_RESOURCES:
-            what = f"the spec has more than {MOST_RESOURCES:,} resources, with this one"
+        if number == MAX_RESOURCES:
+            what = f"the spec has more than {MAX_RESOURCES:,} resources, with this one"
             entry.note(problems, Fault((), what, "use loops with fewer members", at_key=True))
             break
         _add(entry, entries, overrides, problems)

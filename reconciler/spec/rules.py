@@ -425,10 +425,10 @@ def check_across_resources(
                 ),
             )
     for kind, quota in QUOTAS.items():
-        addresses, most = sorted(_of(entries, kind)), quota.default
-        if not quota.adjustable and len(addresses) > most:
-            what = f"{len(addresses)} {KINDS[kind].titles}, more than the fixed quota of {most} per account and region"
-            entries[addresses[most]].note(problems, Fault((), what, f"remove {len(addresses) - most}", at_key=True))
+        addresses, limit = sorted(_of(entries, kind)), quota.default
+        if not quota.adjustable and len(addresses) > limit:
+            what = f"{len(addresses)} {KINDS[kind].titles}, more than the fixed quota of {limit} per account and region"
+            entries[addresses[limit]].note(problems, Fault((), what, f"remove {len(addresses) - limit}", at_key=True))
 
 
 def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, DesiredResource]) -> tuple[str, ...]:
@@ -447,10 +447,10 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
             f"{_where(entries, doubly)} IVS ignores the playback restriction policy while authorized is true{_and_others(doubly)}; set the restrictions in the tokens"
         )
     for kind, quota in QUOTAS.items():
-        addresses, most = list(_of(resources, kind)), quota.default
-        if quota.adjustable and len(addresses) > most:
+        addresses, limit = list(_of(resources, kind)), quota.default
+        if quota.adjustable and len(addresses) > limit:
             lines.append(
-                f"{_where(entries, addresses[most:])} {len(addresses):,} {KINDS[kind].titles} exceed the default quota of {most:,}; request an increase first"
+                f"{_where(entries, addresses[limit:])} {len(addresses):,} {KINDS[kind].titles} exceed the default quota of {limit:,}; request an increase first"
             )
     return tuple(lines)
 

@@ -15,7 +15,7 @@ from reconciler.spec.problems import Fault, KeyPath, quote, suggestion, type_nam
 
 FOR_EACH, COUNT = "forEach", "count"
 LOOPS = frozenset({FOR_EACH, COUNT})
-MOST_MEMBERS = 10_000
+MAX_MEMBERS = 10_000
 _LONGEST = 1_024
 """Characters of a text with placeholders of a loop, and of what replaces one; no field accepts more, and both multiply."""
 
@@ -133,14 +133,14 @@ def _members(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]] | Faul
     if COUNT in body or (isinstance(given, dict) and set(given) == {COUNT} and not isinstance(given[COUNT], dict)):
         count = body[COUNT] if COUNT in body else given[COUNT] if given else None
         path = (COUNT,) if COUNT in body else (FOR_EACH, COUNT)
-        if type(count) is not int or not 0 <= count <= MOST_MEMBERS:
+        if type(count) is not int or not 0 <= count <= MAX_MEMBERS:
             return Fault(
-                path, f"{COUNT} must be an integer from 0 to {MOST_MEMBERS:,}", "write how many there are to be"
+                path, f"{COUNT} must be an integer from 0 to {MAX_MEMBERS:,}", "write how many there are to be"
             )
         return [(str(index), {"each": index}) for index in range(count)]
-    if isinstance(given, list | dict) and len(given) > MOST_MEMBERS:
+    if isinstance(given, list | dict) and len(given) > MAX_MEMBERS:
         return Fault(
-            path, f"{FOR_EACH} has {len(given):,} members, more than the limit of {MOST_MEMBERS:,}", "split the entry"
+            path, f"{FOR_EACH} has {len(given):,} members, more than the limit of {MAX_MEMBERS:,}", "split the entry"
         )
     if isinstance(given, list):
         seen: set[str] = set()

@@ -46,7 +46,7 @@ from reconciler.workflow.progress import ForecastCalls
 from reconciler.workflow.survey import Connect, Progress, combine_failures, map_targets
 
 ADOPT_FILE = "adopt.yaml"
-_MOST_KEY_BYTES = 65_536
+_MAX_KEY_BYTES = 65_536
 _WORKERS = 4
 _WILD = re.compile(r"[*?\[]")
 
@@ -369,7 +369,7 @@ def _public_keys(project: Project, wanted: Wanted, source: Source | None) -> dic
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
         for path in paths:
-            if path.stat().st_size > _MOST_KEY_BYTES:
+            if path.stat().st_size > _MAX_KEY_BYTES:
                 continue
             try:
                 key = read_public_key(path.read_text(encoding="utf-8-sig"))

@@ -31,8 +31,8 @@ _DOWN_SECONDS = 60.0
 """How long a bucket that could not be reached is not asked again: a fleet would wait for each of its targets."""
 
 _CONNECTIONS = 8
-_MOST_REPORTS = 5_000
-_MAX_REPORT = 64 * 1024
+_MAX_REPORTS = 5_000
+_MAX_REPORT_BYTES = 64 * 1024
 _ADVICE = "allow s3:GetObject and s3:PutObject on it, or correct state in the project file"
 
 
@@ -146,20 +146,20 @@ class S3Records:
 
         If another controller wrote meanwhile, its report is the newer one and stays.
         """
-        place = self._object(target, "reconciled", _MAX_REPORT)
+        place = self._object(target, "reconciled", _MAX_REPORT_BYTES)
         data, token = self._reach(place.read)
         self._reach(lambda: place.write(content((data or b"").decode(errors="replace")).encode(), token))
 
     def reports(self) -> list[str]:
         """Return what controllers reported, in the order of keys. What did not change since the last call is not read again. Raises ``BucketUnusable``."""
-        listed = self._reach(lambda: [*list_objects(self._client, self._state.bucket, self._base, 2 * _MOST_REPORTS)])
-        found = [one for one in listed if one.key.endswith("/reconciled.json") and one.size <= _MAX_REPORT]
+        listed = self._reach(lambda: [*list_objects(self._client, self._state.bucket, self._base, 2 * _MAX_REPORTS)])
+        found = [one for one in listed if one.key.endswith("/reconciled.json") and one.size <= _MAX_REPORT_BYTES]
 
         def read(one: ListedObject) -> tuple[str, str]:
             known = self._reports.get(one.key)
             if known is not None and known[0] == one.etag:
                 return known
-            data, token = self._reach(self._at(one.key, _MAX_REPORT).read)
+            data, token = self._reach(self._at(one.key, _MAX_REPORT_BYTES).read)
             return token, (data or b"").decode(errors="replace")
 
         with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="reports") as pool:
@@ -183,10 +183,10 @@ class S3Records:
     def _key(self, target: str, name: str) -> str:
         return f"{self._base}{safe_name(target)}/{name}.json"
 
-    def _object(self, target: str, name: str, most: int) -> S3Object:
-        return self._at(self._key(target, name), most)
+    def _object(self, target: str, name: str, max_bytes: int) -> S3Object:
+        return self._at(self._key(target, name), max_bytes)
 
-    def _at(self, key: str, most: int) -> S3Object:
+    def _at(self, key: str, max_bytes: int) -> S3Object:
         return S3Object(
             self._client,
             self._state.bucket,
@@ -194,7 +194,7 @@ class S3Records:
             what="the record",
             article="a record",
             advice=_ADVICE,
-            most=most,
+            max_bytes=max_bytes,
             tries=_TRIES,
             sleep=self._sleep,
         )

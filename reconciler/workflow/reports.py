@@ -24,7 +24,7 @@ from reconciler.plan.codec import read_plan
 from reconciler.plan.plan import ApplyResult, Plan
 
 _EXPECTED = "expected the output of plan --out, drift --format json or apply --format json"
-_MOST_MISFITS = 20
+_MAX_MISFITS = 20
 
 T = TypeVar("T")
 
@@ -190,8 +190,8 @@ def _check(
     misfits = [*_misfits(parts), *others]
     if not misfits:
         return
-    more = len(misfits) - _MOST_MISFITS
-    lines = [*misfits[:_MOST_MISFITS], *([f"and {more:,} more reasons"] if more > 0 else [])]
+    more = len(misfits) - _MAX_MISFITS
+    lines = [*misfits[:_MAX_MISFITS], *([f"and {more:,} more reasons"] if more > 0 else [])]
     raise refuse("\n".join(("the files do not fit together:", *(f"  {line}" for line in lines), next_step)))
 
 

@@ -40,7 +40,7 @@ from reconciler.workflow.history import applied_specs, live_addresses, recorded_
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.records import records_of
 
-_AT_ONCE_PER_CPU, _MOST_AT_ONCE = 8, 32
+_AT_ONCE_PER_CPU, _MAX_AT_ONCE = 8, 32
 _SAME_LOCATION = "SameLocation"
 """A target in sync takes a quarter of a second of waiting and 25 ms of CPU time."""
 
@@ -219,9 +219,7 @@ def default_at_once() -> int:
     return max(
         1,
         min(
-            _MOST_AT_ONCE,
-            _AT_ONCE_PER_CPU * (os.cpu_count() or 1),
-            (descriptors() - _OTHER_DESCRIPTORS) // _DESCRIPTORS,
+            _MAX_AT_ONCE, _AT_ONCE_PER_CPU * (os.cpu_count() or 1), (descriptors() - _OTHER_DESCRIPTORS) // _DESCRIPTORS
         ),
     )
 

@@ -39,7 +39,7 @@ def place(server: Faulty) -> S3Object:
         what="the record",
         article="a record",
         advice="allow it",
-        most=10,
+        max_bytes=10,
         sleep=lambda _seconds: None,
     )
 

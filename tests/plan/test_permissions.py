@@ -15,7 +15,7 @@ from reconciler.model.address import ID, STACK, KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, Sink, Store, Target
-from reconciler.plan.iam import MOST_CHARACTERS, Policy, PolicyOptions, PolicyTarget, apply_policy, plan_policy
+from reconciler.plan.iam import MAX_CHARACTERS, Policy, PolicyOptions, PolicyTarget, apply_policy, plan_policy
 from reconciler.plan.plan import ApplyResult, PlanOptions, Result
 from reconciler.sandbox import Sandbox, VirtualClock
 from tests.aws.stores import Stores
@@ -412,7 +412,7 @@ def test_all_regions_fit_and_what_does_not_is_refused() -> None:
     text = json.dumps(
         apply_policy(places, PolicyOptions(prune=True, stop_live=True, blame=True)), separators=(",", ":")
     )
-    assert len(text) <= MOST_CHARACTERS
+    assert len(text) <= MAX_CHARACTERS
     both = apply_policy(places, PolicyOptions())
     ours = {f"aws:ResourceTag/{STACK}": THIS_STACK}
     for region, may in (("us-west-2", True), ("eu-west-1", True), ("us-east-1", False)):
