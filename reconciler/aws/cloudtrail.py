@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK
 from reconciler.model.kinds import KINDS, SERVICES
 from reconciler.model.resource import CloudTrailEvent, Trail
+from reconciler.model.values import format_time
 
 SERVICE = "cloudtrail"
 LOOKUP = "LookupEvents"
@@ -128,7 +129,7 @@ def _fields(given: Mapping[str, Any]) -> Iterator[str]:
 
 def _instant(text: object) -> str:
     try:
-        return datetime.fromisoformat(str(text)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_time(datetime.fromisoformat(str(text)))
     except ValueError:
         return ""
 

@@ -6,7 +6,6 @@ The object of a lock is never deleted: a release is a conditional write too.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -180,8 +179,8 @@ class S3LockBackend:
         if data is None:
             return None, ""
         try:
-            return holder_from_json(json.loads(data)), token
-        except (ValueError, RecursionError):
+            return holder_from_json(data), token
+        except ValueError:
             raise AwsError(
                 f"{self.where} is not a lock; choose another key, or release it with unlock --force",
                 operation="GetObject",
@@ -189,7 +188,7 @@ class S3LockBackend:
 
     def write(self, holder: LockHolder, token: str) -> str | None:
         """Write if nothing has changed since the token; return the new token, or ``None`` if something has. Raises ``AwsError``."""
-        return self._object.write(json.dumps(holder_to_json(holder), indent=1).encode() + b"\n", token)
+        return self._object.write(holder_to_json(holder), token)
 
     def force(self, holder: LockHolder) -> None:
         """Overwrite the lock in any state. Raises ``AwsError``."""

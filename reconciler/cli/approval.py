@@ -27,6 +27,7 @@ from reconciler.git.committed import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.resource import TargetOutputs
 from reconciler.model.target import Project, Target
+from reconciler.model.values import format_time
 from reconciler.plan.codec import lines
 from reconciler.plan.plan import ApplyResult, FailedTarget, Outcome, Plan, PlanOptions, Result
 from reconciler.report.accounts import outputs_json
@@ -333,9 +334,7 @@ def _read_outputs(
 def _expected_end(event: Event) -> dict[str, object]:
     if not isinstance(event, Forecast):
         return {}
-    return {
-        "expectedEnd": (datetime.now(UTC) + timedelta(seconds=event.expected.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    }
+    return {"expectedEnd": format_time(datetime.now(UTC) + timedelta(seconds=event.expected.seconds))}
 
 
 def _plan_line(plan: Plan) -> None:

@@ -47,7 +47,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     import time
 
     from reconciler.errors import AwsError, UsageError
-    from reconciler.model.target import format_time
+    from reconciler.model.values import format_time
     from reconciler.workflow.locks import is_gone, new_holder
 
     try:
@@ -74,7 +74,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
 
 
 def _confirmed(name: str, backend: LockBackend, holder: LockHolder) -> bool:
-    from reconciler.model.target import format_time
+    from reconciler.model.values import format_time
 
     held = f"{name}: {backend.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
     _write(held, sys.stderr)

@@ -25,9 +25,10 @@ from reconciler.drift.report import Finding
 from reconciler.git.git import without_credentials
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
+from reconciler.model.values import format_time
 from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
-from reconciler.report.words import TITLES, duration, iso, seconds, shards_words, time_tag
+from reconciler.report.words import TITLES, duration, seconds, shards_words, time_tag
 
 SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
 """Served beside the pages: see ``status.html``."""
@@ -198,7 +199,7 @@ _PAGES.filters.update(
     commit_url=commit_url,
     duration=duration,
     found=_found,
-    iso=iso,
+    iso=format_time,
     link=link,
     moment=time_tag,
     ready=lambda kind: KINDS[kind].ready,

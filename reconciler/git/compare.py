@@ -23,7 +23,7 @@ from reconciler.model.address import KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, LISTED, child_of, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Target
-from reconciler.model.values import Ref, Value
+from reconciler.model.values import Ref, Value, format_time
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, Reason, SettingChange, TargetPlan, Verb
 from reconciler.plan.selection import unmatched_globs
@@ -185,7 +185,7 @@ def compare_revisions(
         )
     plan = Plan(
         stack=after.project.stack,
-        created_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created_at=format_time(now or datetime.now(UTC)),
         git_commit=head.commit if head else None,
         spec_digest="sha256:" + digest_of({name: state.digest for name, state in after.states.items()}),
         options=options,

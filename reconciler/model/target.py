@@ -11,13 +11,14 @@ The values do not change between versions of Python, machines and releases: a co
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
+from reconciler.model.values import format_time
 from reconciler.terminal import sanitize
 
 
@@ -344,23 +345,23 @@ class LockHolder(NamedTuple):
         return sanitize(f"{self.who} on {self.host} ({self.command}, since {format_time(self.since)}, {place})")
 
 
-def format_time(seconds: float) -> str:
-    """Return a time in ISO 8601, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def holder_to_json(holder: LockHolder) -> dict[str, object]:
-    """Return the holder as JSON."""
-    return {
+def holder_to_json(holder: LockHolder) -> bytes:
+    """Return the holder as the JSON that is kept in a lock."""
+    content = {
         "formatVersion": _HOLDER_FORMAT,
         **holder._asdict(),
         "sinceTime": format_time(holder.since),
         "expiresTime": format_time(holder.expires),
     }
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
-def holder_from_json(content: object) -> LockHolder:
+def holder_from_json(data: bytes) -> LockHolder:
     """Return the holder from its JSON. Raises ``ValueError``."""
+    try:
+        content = json.loads(data)
+    except RecursionError:
+        raise ValueError("not a lock of ivs-reconciler") from None
     if not isinstance(content, Mapping) or not str(content.get("formatVersion", "")).startswith("1."):
         raise ValueError("not a lock of ivs-reconciler")
     facts: Mapping[str, Any] = content

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from reconciler.model.address import Address
@@ -74,3 +75,9 @@ def as_set(raw: object) -> tuple[str, ...]:
     if not isinstance(raw, list | tuple | set | frozenset):
         raise TypeError(f"{type(raw).__name__} is not a list")
     return tuple(sorted({str(member) for member in raw}))
+
+
+def format_time(at: datetime | float) -> str:
+    """Return a moment, or seconds since the epoch, in ISO 8601: ``2026-05-04T10:20:30Z``."""
+    moment = at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -23,7 +23,7 @@ from reconciler.diff import FieldChange, compare, escape, names_of
 from reconciler.model.address import DELIVERED, ID, OWN, RETIRES, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
 from reconciler.model.resource import LiveResource, LiveState, UnmanagedResource
-from reconciler.model.values import Value
+from reconciler.model.values import Value, format_time
 from reconciler.plan.decision import Decision, InUse, PlanInputs, Treatment, is_protected, moved_from, unseen_users
 from reconciler.plan.pairing import Choice, has_failed
 from reconciler.plan.plan import MAX_USERS, Blocked, Duplicate, Kept, Orphan, Reason, ReplaceOrder, Verb
@@ -527,7 +527,7 @@ def kept_until(pair: LiveResource) -> datetime | None:
 
 def _end_of_overlap(now: datetime, overlap: int) -> str:
     """Return until when a pair that is replaced now is kept."""
-    return _time_text(now + timedelta(seconds=overlap))
+    return format_time(now + timedelta(seconds=overlap))
 
 
 def duration_text(seconds: int) -> str:
@@ -543,10 +543,10 @@ def replaced_key_pair(inputs: PlanInputs, address: Address, pair: LiveResource) 
     if until is not None and until > inputs.now:
         return (
             None,
-            f"{address}: {pair.arn} was replaced by {kept.arn} and is kept until {_time_text(until)}, for tokens signed with its key",
+            f"{address}: {pair.arn} was replaced by {kept.arn} and is kept until {format_time(until)}, for tokens signed with its key",
         )
     if until is not None and not is_protected(pair):
-        why = f"replaced by {kept.arn}; the overlap ended at {_time_text(until)}"
+        why = f"replaced by {kept.arn}; the overlap ended at {format_time(until)}"
         return Decision(address, Verb.DELETE, Reason.RETIRED, why, live=pair, wanted=pair.properties), ""
     overlap = inputs.desired.resources[address].overlap
     if until is None and overlap:
@@ -561,7 +561,3 @@ def replaced_key_pair(inputs: PlanInputs, address: Address, pair: LiveResource) 
 def is_replaced_key_pair(pair: LiveResource) -> bool:
     """Return whether the pair's tags say that it was replaced."""
     return bool(KINDS[pair.kind].unique) and kept_until(pair) is not None
-
-
-def _time_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -477,11 +477,6 @@ def time_tag(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def iso(at: float) -> str:
-    """Return a time as ``2026-05-04T10:20:30Z``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def seconds(text: str) -> float:
     """Return the time that AWS wrote as seconds since the epoch, or 0 for what is no time."""
     try:

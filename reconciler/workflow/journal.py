@@ -13,10 +13,10 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from reconciler.files import open_private, read_private
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
+from reconciler.model.values import format_time
 from reconciler.plan.plan import Result
 from reconciler.workflow.records import FOLDER, ensure_folder, safe_name, why_unusable
 
@@ -70,7 +71,7 @@ class Journal:
 
         pid = os.getpid()
         host, mark = socket.gethostname(), process_identity(pid)
-        self._write("run", at=_now(), account=account, pid=pid, host=host, mark=mark)
+        self._write("run", at=format_time(time.time()), account=account, pid=pid, host=host, mark=mark)
 
     def step_started(self, address: Address, operation: str) -> None:
         """Write that the first call of a step is about to be sent."""
@@ -103,7 +104,7 @@ class Journal:
     ) -> None:
         """Write that the run ended, unless an exception ended it."""
         if kind is None:
-            self._write("end", at=_now())
+            self._write("end", at=format_time(time.time()))
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -254,7 +255,3 @@ def _objects(text: str) -> Iterator[Mapping[str, Any]]:
 
 def _path(root: Path, target: str) -> Path:
     return root / FOLDER / f"journal-{safe_name(target)}.jsonl"
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

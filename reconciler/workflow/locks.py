@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
-import json
 import os
 import socket
 import threading
@@ -26,7 +25,8 @@ from reconciler import logs
 from reconciler.aws.objects import S3LockBackend
 from reconciler.errors import AwsError, LockHeld, UsageError, os_reason
 from reconciler.files import locked, open_private
-from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, format_time, holder_from_json, holder_to_json
+from reconciler.model.target import FileLock, LockHolder, S3Lock, Target, holder_from_json, holder_to_json
+from reconciler.model.values import format_time
 
 LEASE_SECONDS = 120.0
 """How long a lock is valid without a renewal."""
@@ -274,8 +274,8 @@ class FileLockBackend:
         if not data:
             return None, ""
         try:
-            return holder_from_json(json.loads(data)), self._token(data)
-        except (ValueError, RecursionError):
+            return holder_from_json(data), self._token(data)
+        except ValueError:
             raise UsageError(
                 f"{self.where} is not a lock; choose another file, or release it with unlock --force"
             ) from None
@@ -293,7 +293,7 @@ class FileLockBackend:
             self._write(handle, holder)
 
     def _write(self, handle: int, holder: LockHolder) -> str:
-        data = json.dumps(holder_to_json(holder), indent=1).encode() + b"\n"
+        data = holder_to_json(holder)
         os.pwrite(handle, data, 0)
         os.ftruncate(handle, len(data))
         os.fsync(handle)

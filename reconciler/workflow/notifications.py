@@ -42,6 +42,7 @@ from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError, os_reason
 from reconciler.files import locked, open_private, read_private, replace_file
 from reconciler.model.target import Receiver, ReceiverType, Target, Topic
+from reconciler.model.values import format_time
 from reconciler.network import ca_bundle, is_loopback, why_unreachable
 from reconciler.report.actions import path_words
 from reconciler.report.words import join_words, plural
@@ -260,7 +261,7 @@ def notify(
             found = _notification(stack, reading, store.known(receiver.name, reading.name), receiver)
             if found is None:
                 continue
-            created = message(found, receiver.name, at=now().strftime("%Y-%m-%dT%H:%M:%SZ"), link=link)
+            created = message(found, receiver.name, at=format_time(now()), link=link)
             failure = _deliver(receiver, found, created, store, environment, sleep)
             deliveries.append(Delivery(receiver.name, found.target, created.id, failure))
     return tuple(deliveries)

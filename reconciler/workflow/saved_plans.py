@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.diff import FieldChange
@@ -15,7 +15,7 @@ from reconciler.files import read_private, read_report, replace_file, report_par
 from reconciler.json_format import JsonError
 from reconciler.model.address import RETIRES, Address
 from reconciler.model.target import Project
-from reconciler.model.values import resolve
+from reconciler.model.values import format_time, resolve
 from reconciler.plan.codec import fingerprint, read_plan
 from reconciler.plan.live_channels import IS_LIVE, STOP
 from reconciler.plan.order import blocked_verdicts, with_verdicts
@@ -81,10 +81,7 @@ def mark_applied(files: Sequence[tuple[Path, Sequence[TargetPlan]]]) -> None:
 def _mark(path: Path, targets: Sequence[TargetPlan]) -> Path | None:
     """Create the mark of one file and return its path; ``None`` if there can be none. Raises ``StalePlan`` if it exists."""
     mark = path.with_name(path.name + ".applied")
-    content = {
-        "fingerprints": [fingerprint(target) for target in targets],
-        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
+    content = {"fingerprints": [fingerprint(target) for target in targets], "at": format_time(time.time())}
     try:
         handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -27,6 +27,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, DEFAULT_QUOTAS, LISTED, AppliedQuotas, Service, child_of
 from reconciler.model.resource import DesiredState, LiveResource, LiveState, digest_of
 from reconciler.model.target import Project, Shards, Target
+from reconciler.model.values import format_time
 from reconciler.network import descriptors, is_out_of_descriptors, out_of_descriptors
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.decision import NOTHING, Rotate
@@ -429,7 +430,7 @@ def combine_plans(
     """Return the targets' plans as the one plan that is shown, saved and applied."""
     return Plan(
         stack=project.stack,
-        created_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created_at=format_time(now or datetime.now(UTC)),
         git_commit=git_commit,
         spec_digest="sha256:" + digest_of({survey.target.name: survey.desired.digest for survey in surveys}),
         options=options,
