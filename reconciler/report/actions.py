@@ -222,6 +222,12 @@ def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
     return {path: value for path, value in first.items() if all(other.get(path) == value for other in others)}
 
 
+def created_words(actions: Iterable[Action]) -> str:
+    """Return ``both created resources``, or ``all 12 created resources``: those that share tags."""
+    count = sum(map(is_create, actions))
+    return f"{'both' if count == 2 else f'all {count:,}'} created resources"
+
+
 def is_create(action: Action) -> bool:
     """Return whether an action creates a resource, and is not blocked."""
     return action.verb is Verb.CREATE and not action.blocked

@@ -17,6 +17,7 @@ from reconciler.drift import DriftStatus
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Reason, Result, Summary, TargetPlan, Verb
 from reconciler.report.actions import (
     ShownAction,
+    created_words,
     is_own_record,
     members_line,
     path_words,
@@ -286,8 +287,9 @@ def _section(target: TargetPlan, head: Sequence[str], brief: str, *, times: int 
     shown, shared = shown_actions(target.actions)
     if shared:
         tags = {path_words(path): show_value(value) for path, value in shared.items()}
-        created = plural(sum(action.verb is Verb.CREATE for action in target.actions), "created resource")
-        said = f"On all {created}: {' · '.join(code(f'{name} {value}') for name, value in tags.items())}"
+        said = (
+            f"On {created_words(target.actions)}: {' · '.join(code(f'{name} {value}') for name, value in tags.items())}"
+        )
         head = [*head, said]
     remarks = _remarks(target) if times == 1 else ()
     return Section(

@@ -18,9 +18,9 @@ from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Ste
 from reconciler.report.actions import (
     ShownAction,
     Sides,
+    created_words,
     fold_findings,
     group_title,
-    is_create,
     members_line,
     own_id_hidden,
     path_words,
@@ -173,8 +173,7 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
         lines += ["", *_action(one, paint, calls=calls)]
     if shared:
         tags = ", ".join(f"{sanitize(path_words(path))} {show_value(value)}" for path, value in shared.items())
-        created = plural(sum(map(is_create, target.actions)), "created resource")
-        lines += ["", f"  on all {created}: {tags}"]
+        lines += ["", f"  on {created_words(target.actions)}: {tags}"]
     lines += _live_channels(target, paint)
     lines += _orphans(target, paint)
     lines += _duplicates(target, paint)

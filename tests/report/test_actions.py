@@ -9,7 +9,7 @@ from reconciler.plan.plan import Action, Blocked, Verb
 from reconciler.report import markdown, text
 from reconciler.report.actions import FOLD_FROM, fold_actions, shared_tags
 
-from .makers import a_target, added, an_action
+from .makers import a_plan, a_target, added, an_action
 
 
 def a_camera(number: int, latency: str = "LOW") -> Action:
@@ -93,8 +93,10 @@ def test_a_blocked_create_is_not_counted_as_created_and_shows_its_tags() -> None
     blocked = a_camera(3)._replace(blocked=Blocked("unmanaged", "adopt it"))
     shown = text.render_target(a_target(a_camera(1), a_camera(2), blocked))
     assert "channel/cam-03 would be created" in shown
-    assert 'on all 2 created resources: tags.team "video"' in shown
+    assert 'on both created resources: tags.team "video"' in shown
     assert shown.count("team") == 2, "once for both, and once in the blocked one"
+    page = markdown.render_plan(a_plan(a_target(a_camera(1), a_camera(2), blocked)))
+    assert 'On both created resources: `tags.team "video"`' in page
 
 
 def test_markdown_folds_the_same_groups_and_counts_all_members_when_cut() -> None:
