@@ -90,7 +90,7 @@ def read_specs(
         if not one.is_deleted:
             problems.add(project.prefix + one.path, None, one.what, one.hint)
             complete = False
-    for name, of_target in names.items():
+    for name, (of_project, of_target) in names.items():
         try:
             data = read_inside(project.root, name, max_bytes=MAX_FILE_SIZE, trusted=trusted)
         except Unreadable as error:
@@ -98,7 +98,7 @@ def read_specs(
             complete = False
             continue
         source = load(project.prefix + name, data, cache)
-        source.of_target = of_target
+        source.of_target, source.of_both = not of_project, of_project and of_target
         source.report(problems)
         sources.append(source)
         complete = complete and source.complete
@@ -210,10 +210,10 @@ def _is_inside(root: str, path: str) -> bool:
     return os.path.commonpath([real, top]) == top
 
 
-def matching_files(project: Project, target: Target, problems: Problems) -> tuple[dict[str, bool], bool]:
-    """Return the matching files sorted by name, each with whether only the target's patterns match it, and whether every pattern could be expanded."""
+def matching_files(project: Project, target: Target, problems: Problems) -> tuple[dict[str, tuple[bool, bool]], bool]:
+    """Return the matching files sorted by name, each with whether the project's and the target's patterns match it, and whether every pattern could be expanded."""
     is_default = project.specs == DEFAULT_SPECS
-    found: dict[str, bool] = {}
+    found: dict[str, tuple[bool, bool]] = {}
     stems: dict[str, str] = {}
     itself = Path(project.path).name
     complete = True
@@ -221,7 +221,10 @@ def matching_files(project: Project, target: Target, problems: Problems) -> tupl
         own = index - len(project.specs)
         try:
             names = list(_expand(project.root, pattern))
-            found = {name: own >= 0 for name in names if name != itself} | found
+            for name in names:
+                if name != itself:
+                    of_project, of_target = found.get(name, (False, False))
+                    found[name] = (of_project or own < 0, of_target or own >= 0)
             if names and _WILD.search(pattern) and _SUFFIX.search(pattern):
                 stems[_SUFFIX.sub("", pattern)] = pattern
             if not names and not (is_default and own < 0 and (index == 0 or found or target.specs)):

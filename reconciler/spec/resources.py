@@ -312,6 +312,12 @@ def _section(
             yield entry
 
 
+_SHARED = (
+    "; specs of the project match files of the target, so every target reads them: "
+    "specs: [] in the project file leaves each target its own"
+)
+
+
 def _add_id_problem(identifier: str, source: Source, mark: Mark, problems: Problems) -> None:
     fault = id_fault(identifier)
     problems.add(source.name, mark, fault.what, fault.hint)
@@ -336,7 +342,8 @@ def _add(entry: Entry, entries: dict[Address, Entry], overrides: dict[Address, E
             entry.mark,
             f"duplicate id (first defined at {earlier.where})",
             "rename or remove one of the two"
-            + (f", or write {OVERRIDE}: true to merge this one" if entry.source.of_target else ""),
+            + (f", or write {OVERRIDE}: true to merge this one" if entry.source.of_target else "")
+            + (_SHARED if entry.source.of_both or earlier.source.of_both else ""),
             address=entry.label,
         )
     skipped: list[int] = []
@@ -401,7 +408,22 @@ def _remove_broken(entry: Entry, broken: frozenset[str]) -> None:
         entry.body["tags"] = {key: value for key, value in body["tags"].items() if isinstance(value, str | None)}
 
 
+_NOT_MANAGED = {
+    "rooms": "IVS Chat",
+    "loggingConfigurations": "IVS Chat",
+    "stages": "IVS Real-Time",
+    "storageConfigurations": "IVS Real-Time",
+    "encoderConfigurations": "IVS Real-Time",
+    "ingestConfigurations": "IVS Real-Time",
+    "publicKeys": "IVS Real-Time",
+    "compositions": "IVS Real-Time",
+}
+"""The API of resources that people look for here, and that no kind is of. Some of their names are similar to those of sections."""
+
+
 def _section_hint(section: str) -> str:
+    if api := _NOT_MANAGED.get(section):
+        return f"resources of {api} are not managed; remove the section"
     near = nearest(section, (*SECTIONS, MOVED, FORGET))
     if not near and "stream" in section.lower():
         return "write a stream key in its channel, as streamKey"

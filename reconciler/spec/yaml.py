@@ -422,6 +422,8 @@ class Source:
     """Whether the file was read to its end."""
     of_target: bool = False
     """Whether only the patterns of the target match the file."""
+    of_both: bool = False
+    """Whether patterns of the project and of the target match the file."""
     _detailed: Source | None = None
     """The same file with the positions of everything, once they are needed."""
 
