@@ -125,7 +125,9 @@ def _target_to_adopt(
     problems = {target.name: _adopt_problems(adopt, target, desired[target.name]) for target in targets}
     fitting = [target for target in targets if not problems[target.name]]
     if not fitting:
-        raise AdoptionError(tuple(problem for found in problems.values() for problem in found))
+        # An ARN is of one account and region: the other targets' problems say only that.
+        fewest = min(map(len, problems.values()))
+        raise AdoptionError(tuple(problem for found in problems.values() if len(found) == fewest for problem in found))
     if len(fitting) > 1:
         names = ", ".join(target.name for target in fitting)
         raise UsageError(f"the ARNs can be of several targets ({names}); select one with -t")

@@ -388,6 +388,8 @@ def test_the_verb_finds_the_target_of_an_arn(tmp_path: Path) -> None:
     assert (several.code, "(dev, stage); select one with -t" in several.err) == (1, True), several.err
     wrong = run(folder, "adopt", "-t", "prod", "channel/a", arns["dev"], "--auto-approve")
     assert (wrong.code, "prod: channel/a: the ARN is in region" in wrong.err) == (1, True), wrong.err
+    unknown = run(folder, "adopt", "channel/b", arns["prod"], "--auto-approve")
+    assert unknown.err.splitlines() == ["prod: channel/b: not in the spec of target prod; did you mean channel/a?"]
     assert run(folder, "adopt", "-t", "dev", "channel/a", arns["dev"], "--auto-approve").code == 0
     assert run(folder, "plan", "-t", "dev", "-t", "prod", "--detailed-exitcode").code == 0
 
