@@ -172,7 +172,7 @@ def export(selection: Selection, project: Project, target: Target, account_id: s
         notes.append(f"{_listed([str(selection.managed[one.arn]) for one in forgotten])} left out: the spec forgets it")
     if waiting:
         notes.append(
-            f"{_listed([one.arn for one in waiting])} left out: other spec files have a resource of the same kind and name, which plan --adopt adopts"
+            f"{_listed([one.arn for one in waiting])} left out: other spec files have a resource of the same kind and name; plan --adopt adopts those whose name is unique"
         )
     unknown = [str(one.address) for one in entries if one.body and KINDS[one.address.kind].unique in one.body]
     if unknown:

@@ -172,7 +172,8 @@ def write_files(files: Mapping[Path, str], *, force: bool) -> None:
     existing = [path for path in files if os.path.lexists(path)]
     if existing and not force:
         lines = [f"{shown(path)}: already exists" for path in sorted(existing)]
-        raise UsageError("\n".join([*lines, "Nothing was written; use --out DIR, or --force to overwrite"]))
+        ways = "--out DIR for spec files, --adopt-out DIR/FILE for the others, or --force to overwrite"
+        raise UsageError("\n".join([*lines, f"Nothing was written; use {ways}"]))
     if folders := [path for path in existing if path.is_dir()]:
         raise UsageError("\n".join(f"{shown(path)}: is a directory; nothing was written" for path in folders))
     for path, text in files.items():
@@ -278,7 +279,12 @@ def _export(
         if address not in written
     ]:
         raise UsageError(
-            "\n".join([*sorted(lost), "Nothing was written: the spec would lose them. Use other filters, or --out DIR"])
+            "\n".join(
+                [
+                    *sorted(lost),
+                    "Nothing was written: the spec would lose them. Delete the files first, or use other filters or --out DIR",
+                ]
+            )
         )
     there = {resource.arn for resource in everything} | declared
     lost = [
@@ -286,7 +292,11 @@ def _export(
         for one in origins.values()
         if one.arn not in there and (kind := kind_of(one.arn)) and kind.name in filters.kinds
     ]
-    return replace(exported, gaps=(*exported.gaps, *lost))
+    notes = exported.notes
+    if source is not None and not origins:
+        place = f"account {connection.account_id}, region {connection.region}"
+        notes += (f"the files of --names-from have no resources of {place}",)
+    return replace(exported, gaps=(*exported.gaps, *lost), notes=notes)
 
 
 def _stream_keys(calls: ReadCalls, selection: Selection, declared: Collection[str] | None) -> dict[str, LiveResource]:

@@ -196,7 +196,7 @@ def test_nothing_is_overwritten_without_force(account: Account, tmp_path: Path) 
     assert refused.code == 1
     assert refused.err.splitlines() == [
         "adopt.yaml: already exists",
-        "Nothing was written; use --out DIR, or --force to overwrite",
+        "Nothing was written; use --out DIR for spec files, --adopt-out DIR/FILE for the others, or --force to overwrite",
     ]
     assert not (folder / "specs" / "recording-configurations.yaml").exists()
     assert export(folder, "--keys", "keys", "--force").code == 0

@@ -125,6 +125,9 @@ def test_terraform_gives_ids_the_list_and_public_keys_and_no_stream_key(sandbox:
     partly = export(folder, source, "--out", "part", "--adopt-out", "part/adopt.yaml", "--arn", arns[0])
     assert partly.code == 2
     assert 'aws_ivs_channel.ch["prd.b"] is not exported, but removed.tf covers it' in partly.err
+    # A state of another account or region is not mistaken for one of an empty account.
+    elsewhere = export(folder, state([resource(channel, "ch", arns[0].replace(REGION, "eu-west-1"))]))
+    assert f"the files of --names-from have no resources of account {ACCOUNT}, region {REGION}" in elsewhere.out
 
 
 def test_cloudformation_gives_logical_ids_and_the_keys_that_it_declares(sandbox: Sandbox, tmp_path: Path) -> None:
