@@ -16,6 +16,8 @@ from reconciler.model.address import OWN, KindName, comparable_tags
 from reconciler.model.kinds import KINDS, Shape
 from reconciler.model.values import REF, Ref, Value
 
+_TAGS = "/tags/"
+
 
 class FieldChange(NamedTuple):
     """One path with its value before and after. Paths are JSON pointers into properties, or ``/tags/<key>``.
@@ -32,7 +34,12 @@ class FieldChange(NamedTuple):
     @property
     def field(self) -> str:
         """The name of the property that the path begins with, or ``tags``."""
-        return unescape(self.path.split("/", 2)[1])
+        return tokens_of(self.path)[0]
+
+    @property
+    def tag(self) -> str:
+        """The key of the tag that differs; empty for a property."""
+        return _unescape(self.path.removeprefix(_TAGS)) if self.path.startswith(_TAGS) else ""
 
 
 def compare(kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Value]) -> tuple[FieldChange, ...]:
@@ -48,7 +55,7 @@ def compare(kind: KindName, live: Mapping[str, Value], desired: Mapping[str, Val
         before, after = live.get(name), desired.get(name)
         if before == after:
             continue
-        path = "/" + escape(name)
+        path = _path(name)
         if field.shape is Shape.OBJECT:
             changes.extend(_inside(path, before, after, field.default_beside(desired), field.off))
             continue
@@ -82,7 +89,7 @@ def compare_tags(
         if before == after or (key not in OWN and ("tags" in ignore or f"tags/{key}" in ignore)):
             continue
         changes.append(
-            FieldChange("/tags/" + escape(key), before, after, absent_before=before is None, absent_after=after is None)
+            FieldChange(tag_path(key), before, after, absent_before=before is None, absent_after=after is None)
         )
     return tuple(changes)
 
@@ -94,13 +101,23 @@ def additions(kind: KindName, properties: Mapping[str, Value], tags: Mapping[str
         for field in KINDS[kind].fields
         if field.name in properties
     ]
-    changes += [FieldChange(_path("tags", key), None, tags[key], absent_before=True) for key in sorted(tags)]
+    changes += [FieldChange(tag_path(key), None, tags[key], absent_before=True) for key in sorted(tags)]
     return tuple(changes)
+
+
+def tag_path(key: str) -> str:
+    """Return the path of a tag."""
+    return _path("tags", key)
 
 
 def _path(*tokens: str) -> str:
     """Return a JSON pointer; equal ones are one string, of which a plan of many creates has ten for each."""
-    return sys.intern("".join(f"/{escape(token)}" for token in tokens))
+    return sys.intern("".join(f"/{_escape(token)}" for token in tokens))
+
+
+def tokens_of(path: str) -> list[str]:
+    """Return the tokens of a JSON pointer (RFC 6901)."""
+    return [_unescape(token) for token in path.split("/")[1:]]
 
 
 def names_of(changes: tuple[FieldChange, ...]) -> str:
@@ -108,13 +125,11 @@ def names_of(changes: tuple[FieldChange, ...]) -> str:
     return ", ".join(dict.fromkeys(change.field for change in changes))
 
 
-def escape(token: str) -> str:
-    """Write one token of a JSON pointer (RFC 6901)."""
+def _escape(token: str) -> str:
     return token.replace("~", "~0").replace("/", "~1")
 
 
-def unescape(token: str) -> str:
-    """Read one token of a JSON pointer (RFC 6901)."""
+def _unescape(token: str) -> str:
     return token.replace("~1", "/").replace("~0", "~")
 
 
@@ -129,7 +144,7 @@ def _inside(path: str, before: Value, after: Value, default: Value, off: Value) 
     left, right = _filled(left, right, assumed, off), _filled(right, left, assumed, off)
     return [
         FieldChange(
-            path + "".join("/" + escape(token) for token in tokens),
+            path + "".join("/" + _escape(token) for token in tokens),
             _at(left, tokens),
             _at(right, tokens),
             absent_before=_at(left, tokens) is None,

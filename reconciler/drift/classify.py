@@ -20,19 +20,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from reconciler.diff import FieldChange, escape
+from reconciler.diff import FieldChange
 from reconciler.drift import DriftStatus
 from reconciler.drift.report import AttributedCall, Blame, DriftReport, Finding
 from reconciler.model.address import COMMIT, ID, SPEC, STACK, Address
-from reconciler.model.kinds import KINDS, LISTED, TAG, UNTAG, kind_of, parent_of
-from reconciler.model.resource import CloudTrailEvent, DesiredState, LiveResource, LiveState, Trail, UnmanagedResource
+from reconciler.model.kinds import KINDS, TAG, UNTAG, kind_of, parent_of
+from reconciler.model.resource import CloudTrailEvent, DesiredState, LiveState, Trail
 from reconciler.model.values import Ref
-from reconciler.plan.decision import RECORDS
 from reconciler.plan.plan import Action, PlanOptions, Reason, TargetPlan, Verb
 from reconciler.plan.selection import is_selected
 from reconciler.plan.stale import AppliedSpec, changed_outside
 
-_ID_PATH = "/tags/" + escape(ID)
 _UNKNOWN: Mapping[Address, AppliedSpec] = MappingProxyType({})
 
 
@@ -96,7 +94,7 @@ def classify(
         account_id=plan.account_id,
         region=plan.region,
         findings=(),
-        unmanaged=tuple(unmanaged_in(live, desired.stack)),
+        unmanaged=plan.unmanaged,
         managed=sum(plan.managed.values()),
         unchanged=plan.summary.unchanged,
         drifted=False,
@@ -138,15 +136,6 @@ def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
     for kind, why in live.unreadable.items():
         if counts[kind]:
             yield f"no result for {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} in the spec, which could not be read: {why}"
-
-
-def unmanaged_in(live: LiveState, stack: str) -> Iterable[UnmanagedResource]:
-    """Return the live resources that are not this stack's, in the order of kinds and ARNs. Stream keys belong to their channels and are not listed."""
-    for kind in LISTED:
-        for resource in sorted(live.of(kind), key=_arn):
-            owner = resource.tags.get(STACK, "")
-            if owner != stack:
-                yield UnmanagedResource(kind, resource.arn, resource.name, owner)
 
 
 class _Classification:
@@ -271,7 +260,7 @@ def _namesake_words(action: Action) -> str:
         return ""
     if action.blocked.code not in ("unmanaged", "no-public-key", "renamed"):
         return ""
-    return f"; {action.explanation}: {action.blocked.message}"
+    return f"; {action.blocked.message}"
 
 
 def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
@@ -294,7 +283,7 @@ def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
         explanation = action.explanation if _is_move(action) else "the spec changed since the last apply"
-        if not _is_move(action) and all(change.path in RECORDS for change in rest):
+        if not _is_move(action) and all(change.tag == SPEC for change in rest):
             explanation += "; live values already match"
         pending = (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, rest),) if rest else ()
         if not drifted:
@@ -341,11 +330,7 @@ def _is_move(action: Action) -> bool:
 
 def _is_rename(action: Action, change: FieldChange) -> bool:
     """Return whether a change is the rewritten id of a renamed address."""
-    return _is_move(action) and change.path == _ID_PATH
-
-
-def _arn(resource: LiveResource) -> str:
-    return resource.arn
+    return _is_move(action) and change.tag == ID
 
 
 def select_findings(
@@ -415,10 +400,9 @@ def _operations_of(finding: Finding) -> Iterable[str]:
     kind = KINDS[finding.address.kind]
     match finding.status:
         case DriftStatus.DRIFT:
-            paths = [change.path for change in finding.changes]
-            if kind.update is not None and not all(path.startswith("/tags/") for path in paths):
+            if kind.update is not None and not all(change.tag for change in finding.changes):
                 yield kind.update
-            if not paths or any(path.startswith("/tags/") for path in paths):
+            if not finding.changes or any(change.tag for change in finding.changes):
                 yield from _TAGGING
         case DriftStatus.MISSING:
             yield from (kind.delete, kind.create)
@@ -516,21 +500,15 @@ class _Attribution:
 def _changing_events(finding: Finding, events: Sequence[CloudTrailEvent]) -> tuple[list[CloudTrailEvent], bool]:
     """Return the last call on each field that differs, newest first, and whether there are calls of our own."""
     update = KINDS[finding.address.kind].update
-    paths = [change.path for change in finding.changes] or [""]
     own = any(event.ours for event in events)
     found: dict[str, CloudTrailEvent] = {}
-    for path in paths:
-        tag = path.startswith("/tags/")
-        relevant = (
-            [event for event in events if event.operation in _TAGGING]
-            if tag
-            else [event for event in events if event.operation == update]
-        )
-        if not path:
-            relevant = list(events)
+    for change in finding.changes or (None,):
+        name, relevant = "", list(events)
+        if change is not None:
+            name, operations = (f"tags/{change.tag}", _TAGGING) if change.tag else (change.field, (update,))
+            relevant = [event for event in events if event.operation in operations]
         since = max((event.at for event in relevant if event.ours and event.fields != _COMMIT_TAG), default="")
         others = [event for event in relevant if not event.ours and event.at >= since]
-        name = path[1:].replace("~1", "/").replace("~0", "~") if tag else path[1:].partition("/")[0]
         # One field may follow another, as a preset does its type; then any later call may have done it.
         exact = [event for event in others if event.fields is None or name in event.fields]
         for event in (exact or others)[:1]:

@@ -19,7 +19,7 @@ from reconciler.diff import FieldChange
 from reconciler.drift import DriftStatus
 from reconciler.errors import UsageError
 from reconciler.json_format import ANY, COUNT, FLAG, TEXT, TEXT_OR_NULL, TEXTS, Format, described, list_of
-from reconciler.model.address import ID, SPEC, STACK, Address
+from reconciler.model.address import PREFIX, SPEC, Address
 from reconciler.model.kinds import FIELDS
 from reconciler.model.resource import DesiredState, LiveState, UnmanagedResource
 from reconciler.model.target import Shards
@@ -146,27 +146,19 @@ def at_default(plan: TargetPlan, desired: DesiredState, live: LiveState) -> tupl
     """Return the resources with unset fields, by address; as many fields as the plan counted."""
     others = {arn for duplicate in plan.duplicates for arn in duplicate.others} | {one.arn for one in plan.kept}
     found = []
-    for kind, group in live.resources.items():
-        for resource in group:
-            if resource.tags.get(STACK) != desired.stack or ID not in resource.tags or resource.arn in others:
-                continue
-            address = Address(kind, resource.tags[ID])
-            wanted = desired.resources.get(address)
-            if wanted is None:
-                continue
-            named = resource.properties.keys() | wanted.properties.keys()
-            fields = {
-                name: field.default_beside(resource.properties)
-                for name, field in FIELDS[kind].items()
-                if name not in named
-            }
-            if fields:
-                found.append(AtDefault(address, fields))
+    for address, resource in live.claims(desired.stack):
+        wanted = desired.resources.get(address)
+        if wanted is None or resource.arn in others:
+            continue
+        named = resource.properties.keys() | wanted.properties.keys()
+        fields = {
+            name: field.default_beside(resource.properties)
+            for name, field in FIELDS[address.kind].items()
+            if name not in named
+        }
+        if fields:
+            found.append(AtDefault(address, fields))
     return tuple(sorted(found, key=lambda one: one.address))
-
-
-_OWN_TAGS = "/tags/ivs-reconciler:"
-_DIGEST_TAG = f"/tags/{SPEC}"
 
 
 class Ignore(NamedTuple):
@@ -193,7 +185,7 @@ class Ignore(NamedTuple):
         if not fnmatchcase(str(address), self.glob):
             return False
         return change.path == self.path or (
-            change.path.startswith(self.path + "/") and not change.path.startswith(_OWN_TAGS)
+            change.path.startswith(self.path + "/") and not change.tag.startswith(PREFIX)
         )
 
 
@@ -220,7 +212,7 @@ def without_ignored(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[D
         ignored.append(Ignored(finding.address, finding.status, finding.arn, out))
         rest = tuple(change for change in finding.changes if not rules[change.path])
         # The digest tag differs because the field does, and is no finding by itself.
-        if any(change.path != _DIGEST_TAG for change in rest):
+        if any(change.tag != SPEC for change in rest):
             kept.append(finding._replace(changes=rest))
     return report.with_findings(tuple(kept), tuple(ignored)), frozenset(matched)
 

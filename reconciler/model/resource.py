@@ -154,6 +154,10 @@ class LiveResource:
         pairs = zip(KINDS[self.kind].outputs.items(), self.output_texts, strict=False)
         return {name: output.value_of(text) for (name, output), text in pairs if text}
 
+    def as_unmanaged(self) -> UnmanagedResource:
+        """Return what is reported of a resource that is not this stack's."""
+        return UnmanagedResource(self.kind, self.arn, self.name, self.tags.get(STACK, ""))
+
 
 class UnmanagedResource(NamedTuple):
     """A live resource that is not this stack's; ``owner`` is the stack in its tag, or empty."""

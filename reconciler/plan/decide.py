@@ -16,7 +16,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
-from reconciler.model.address import ID, PROTECT, STACK, Address, KindName
+from reconciler.model.address import ID, SPEC, STACK, Address, KindName
 from reconciler.model.kinds import (
     CHILD_KINDS,
     DEFAULT_QUOTAS,
@@ -33,7 +33,6 @@ from reconciler.model.resource import (
     LiveResource,
     LiveState,
     StackHold,
-    UnmanagedResource,
     effective_properties,
 )
 from reconciler.model.values import Ref, Value, resolve, thaw
@@ -41,7 +40,6 @@ from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
     BEGINNING,
     NOTHING,
-    RECORDS,
     Bindings,
     Decision,
     PlanInputs,
@@ -52,17 +50,17 @@ from reconciler.plan.decision import (
     moved_from,
     of_owner,
     unseen_users,
-    why_tags_differ,
+    why_different,
 )
 from reconciler.plan.guardrails import PREFIX, hold_verdicts, members_to_adopt, quota_uses, recounted_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import (
     Ownership,
+    beside_namesakes,
+    beside_renamed,
     choose_resources,
     classify,
-    explain_namesakes,
-    explain_renamed,
     has_failed,
     has_same_key,
     without_public_key,
@@ -142,10 +140,7 @@ def build_plan(
             *_owning_nothing(options, owned),
             *left_out,
         ),
-        unmanaged=tuple(
-            UnmanagedResource(resource.kind, resource.arn, resource.name, resource.tags.get(STACK, ""))
-            for resource in owned.unmanaged
-        ),
+        unmanaged=tuple(resource.as_unmanaged() for resource in owned.unmanaged),
         not_read=tuple(kind for kind in KINDS if kind in live.not_read),
         adopt=tuple(Adoption(address, arn) for address, arn in sorted(adopt.items())),
     )
@@ -167,7 +162,7 @@ def managed_resources(desired: DesiredState, live: LiveState) -> dict[Address, L
     options = PlanOptions()
     owned = classify(desired, live, options, _NO_ARNS)
     kept, choices = choose_resources(desired, owned, live.last_streams)
-    inputs = PlanInputs(desired, live, options, owned, kept, choices, DEFAULT_QUOTAS, NOTHING, BEGINNING)
+    inputs = PlanInputs(desired, live, options, owned, kept, choices)
     found = {address: resource for address, resource in kept.items() if not has_failed(resource)}
     for address, resource in desired.resources.items():
         if address.kind in CHILD_KINDS and (channel := found.get(parent_of(address))):
@@ -199,7 +194,7 @@ def complete(
         live_channels = touched_live_channels(actions, broadcasts.streams)
     if broadcasts is not None and (broadcasts.streams or broadcasts.unseen):
         channels = (channel for kind in KINDS.values() if kind.live for channel in live.of(kind.name))
-        protected = frozenset(channel.arn for channel in channels if channel.tags.get(PROTECT) == "true")
+        protected = frozenset(channel.arn for channel in channels if is_protected(channel))
         actions = with_verdicts(actions, live_verdicts(actions, broadcasts, rules, protected))
     if applied is None:
         quotas = recounted_uses(plan.quotas, actions, plan.managed, live)
@@ -264,7 +259,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
     tags = compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
     if unknown:
         # The tag of the applied spec would claim more than is known.
-        tags = tuple(change for change in tags if change.path not in RECORDS)
+        tags = tuple(change for change in tags if change.tag != SPEC)
     if has_failed(live):
         return _replace(
             inputs,
@@ -280,11 +275,11 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         return _replace(inputs, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
     if not fields and not tags:
         return None
-    names = names_of(fields)
-    differ = f"{names} {'differ' if ', ' in names else 'differs'} from the spec"
-    reason, explanation = (Reason.PROPERTIES_DIFFER, differ) if fields else why_tags_differ(tags)
+    reason, explanation = why_different(fields, tags)
     if former := moved_from(inputs, resource.address, live):
-        reason, explanation = Reason.MOVED, f"moved from {former}{f'; {differ}' if fields else ''}"
+        others = tuple(change for change in tags if change.tag not in (ID, SPEC))
+        differ = f"; {why_different(fields, others)[1]}" if fields or others else ""
+        reason, explanation = Reason.MOVED, f"moved from {former}{differ}"
     return Decision(
         resource.address,
         Verb.UPDATE,
@@ -328,21 +323,21 @@ def _contested(
 def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, Value], bindings: Bindings) -> Decision:
     kind = KINDS[resource.address.kind]
     blocked = _missing(resource.address.kind, wanted, bindings)
-    explanation = ""  # the verb says it
     namesakes = inputs.owned.namesakes.get(resource.address, ())
     warnings: tuple[str, ...] = ()
     same_key = bool(namesakes) and has_same_key(resource, namesakes[0])
     if kind.unique and resource.public_key is None and not same_key:
-        explanation, blocked = without_public_key(resource, namesakes)
+        blocked = without_public_key(resource, namesakes)
     elif namesakes and (same_key or not is_beside(inputs.options, resource.address)):
         rivals = inputs.owned.rivals.get(resource.address, ())
-        explanation, blocked = explain_namesakes(resource, namesakes, rivals, inputs.desired.stack)
+        blocked = beside_namesakes(resource, namesakes, rivals, inputs.desired.stack)
     elif (renamed := inputs.owned.renamed.get(resource.address)) and not is_beside(inputs.options, resource.address):
-        explanation, blocked = explain_renamed(resource, renamed)
+        blocked = beside_renamed(resource, renamed)
     elif former := inputs.owned.lookalikes.get(resource.address):
         keeps = "its ARN, its playback URL and its stream key" if kind.live else "its ARN"
         hint = f"if it is {former} under another id, write moved: {{{former}: {resource.address}}} into the spec: it keeps {keeps}"
         warnings = (hint,)
+    explanation = ""  # the verb, or why it is blocked, says it
     if kind.name in inputs.live.unreadable:
         explanation = "unknown whether it exists; references to its kind are not changed"
         blocked = Blocked(

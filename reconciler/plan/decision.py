@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
-from reconciler.diff import FieldChange, escape, unescape
+from reconciler.diff import FieldChange, names_of
 from reconciler.model.address import DELIVERED, ID, PREFIX, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import DEFAULT_QUOTAS, USERS, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
@@ -25,9 +25,6 @@ from reconciler.plan.plan import Blocked, PlanOptions, Reason, ReplaceOrder, Ste
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 """The time of a plan without a clock: no retention period is over yet."""
-
-RECORDS = frozenset({"/tags/" + escape(SPEC)})
-"""The tag for the digest of the last applied spec, as a path."""
 
 Bindings: TypeAlias = Mapping[Address, "str | Ref | None"]
 """By address, the ARN that references resolve to: known, bound by this plan, or ``None`` if the resource will not exist."""
@@ -141,12 +138,16 @@ def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
     )
 
 
-def why_tags_differ(tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
-    """Return the reason of an update in place of tags alone, and its explanation."""
-    if all(change.path in RECORDS for change in tags):
+def why_different(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
+    """Return the reason of an update in place, and its explanation: the fields and tags that differ."""
+    names = names_of(fields)
+    differ = [f"{names} {'differ' if ', ' in names else 'differs'} from the spec"] if names else []
+    # The recorded digest of the spec differs with anything else.
+    if keys := ", ".join(change.tag for change in tags if change.tag != SPEC):
+        differ.append(f"tags differ: {keys}")
+    if not differ:
         return Reason.SPEC_RECORD, "only the recorded digest of the spec differs"
-    keys = [unescape(change.path.removeprefix("/tags/")) for change in tags if change.path not in RECORDS]
-    return Reason.TAGS_DIFFER, f"tags differ: {', '.join(keys)}"
+    return Reason.PROPERTIES_DIFFER if names else Reason.TAGS_DIFFER, "; ".join(differ)
 
 
 def may_take(owner: str, inputs: PlanInputs) -> bool:
@@ -158,7 +159,7 @@ def lost_in(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> s
     """Return the names of what an adoption would overwrite or remove: fields, tags but for our own, and the protection."""
     names = [change.field for change in fields]
     for change in tags:
-        key = unescape(change.path.removeprefix("/tags/"))
+        key = change.tag
         if key == PROTECT and change.absent_after:
             names.append("protect")
         elif not change.absent_before and not key.lower().startswith(PREFIX):

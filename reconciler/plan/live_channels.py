@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from reconciler.diff import unescape
 from reconciler.model.address import PROTECT, STACK, Address, KindName
 from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.resource import DesiredResource, LiveResource, Stream
@@ -30,7 +29,6 @@ STOP_SECONDS = 60
 """How long to wait for a stopped stream to end; the service takes a few seconds."""
 
 _TOUCHING = frozenset({CHANNEL.update, CHANNEL.delete, STREAM_KEY.delete})
-_TAGS = "/tags/"
 
 
 class LiveRules(NamedTuple):
@@ -390,12 +388,10 @@ def _tags_after(action: Action, keys: Sequence[LiveResource]) -> dict[str, str]:
     """Return the tags of a key after an action has edited them."""
     tags = dict(next((key.tags for key in keys if key.arn == action.arn), {}))
     for change in action.changes:
-        if change.path.startswith(_TAGS):
-            name = unescape(change.path.removeprefix(_TAGS))
-            if change.absent_after:
-                tags.pop(name, None)
-            else:
-                tags[name] = str(change.after)
+        if change.tag and change.absent_after:
+            tags.pop(change.tag, None)
+        elif change.tag:
+            tags[change.tag] = str(change.after)
     return tags
 
 

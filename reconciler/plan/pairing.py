@@ -243,10 +243,10 @@ def _given_by_arn(
         resource = by_arn.get(arn)
         problem = _why_not_adopted(address, arn, resource, desired, live, claims.get(address, ()))
         if other := first.get(arn):
-            problem = Problem("", str(address), f"{arn} is given for {other} too", "adopt it for one of them")
+            problem = f"{arn} is given for {other} too", "adopt it for one of them"
         first.setdefault(arn, address)
         if problem is not None:
-            problems.append(problem)
+            problems.append(Problem("", str(address), *problem))
         elif resource is not None:
             found[address] = resource
     if problems:
@@ -261,43 +261,24 @@ def _why_not_adopted(
     desired: DesiredState,
     live: LiveState,
     claims: tuple[LiveResource, ...],
-) -> Problem | None:
+) -> tuple[str, str] | None:
+    """Return why the resource of an ARN cannot be adopted for an address, and what to do."""
     title = KINDS[address.kind].title
     if address.kind in CHILD_KINDS:
-        return Problem(
-            "",
-            str(address),
-            "a stream key is adopted with its channel",
-            "adopt the channel, with streamKey in its spec",
-        )
+        return "a stream key is adopted with its channel", "adopt the channel, with streamKey in its spec"
     if address not in desired.resources:
-        return Problem("", str(address), "not in the spec", f"add the {title} to the spec, then adopt {arn}")
+        return "not in the spec", f"add the {title} to the spec, then adopt {arn}"
     if others := [one.arn for one in claims if one.arn != arn]:
-        return Problem(
-            "",
-            str(address),
-            f"this stack manages {others[0]} under this address",
-            f"use another id for the {title} {arn}",
-        )
+        return f"this stack manages {others[0]} under this address", f"use another id for the {title} {arn}"
     if resource is None or resource.kind is not address.kind:
-        return Problem(
-            "",
-            str(address),
-            f"{title} {arn} does not exist in account {live.account_id}, {live.region}",
-            "check the ARN",
-        )
+        return f"{title} {arn} does not exist in account {live.account_id}, {live.region}", "check the ARN"
     identifier = resource.tags.get(ID, "")
     if resource.tags.get(STACK) == desired.stack and is_valid_id(identifier) and not claims:
         before = Address(address.kind, identifier)
         rename = f"write moved: {{{before}: {address}}} into a spec file"
         if before in desired.resources:
             rename = f"remove {before} from the spec, and {rename}"
-        return Problem(
-            "",
-            str(address),
-            f"this stack manages {arn} as {before}",
-            f"to rename it to {address}, {rename}, then apply",
-        )
+        return f"this stack manages {arn} as {before}", f"to rename it to {address}, {rename}, then apply"
     return None
 
 
@@ -531,68 +512,68 @@ def rivals_in(names: Mapping[Address, str]) -> dict[Address, tuple[Address, ...]
     }
 
 
-def explain_namesakes(
+def beside_namesakes(
     spec: DesiredResource, group: tuple[LiveResource, ...], rivals: tuple[Address, ...], stack: str
-) -> tuple[str, Blocked]:
-    """Return why a create is blocked by these namesakes, in short and with the ways out. ``rivals`` are other addresses of this name."""
+) -> Blocked:
+    """Return why a create is blocked by these namesakes, and the ways out. ``rivals`` are other addresses of this name."""
     kind = KINDS[spec.address.kind]
     if has_same_key(spec, group[0]):
-        return f"a {kind.title} with this public key exists", Blocked("unmanaged", _same_key(spec, group[0], stack))
+        return Blocked("unmanaged", _same_key(spec, group[0], stack))
+    shared = "name" if all(one.name == name_of(spec) for one in group) else "name or address"
     beside = f"use --create-beside {spec.address}"
-    adopt = f"adopt {spec.address} {group[0].arn}"
-    ways = f"to adopt it, run {adopt}, or use --adopt; to create another one beside it, {beside}"
     if len(group) > 1:
         listed = [_with_facts(one, group, stack) for one in group[:_NAMESAKES_LISTED]]
         if len(group) > _NAMESAKES_LISTED:
             listed.append(f"and {len(group) - _NAMESAKES_LISTED:,} more")
         of_stack = "" if any(is_unowned(one, stack) for one in group) else " --take-over STACK"
-        ways = f"to adopt one, run adopt {spec.address} ARN{of_stack}; to create another one beside them, {beside}"
-        shared = "name" if all(one.name == name_of(spec) for one in group) else "name or address"
-        head = f"{len(group):,} unmanaged {kind.titles} have this {shared}"
-        return head, Blocked("unmanaged", f"{'; '.join(listed)}; {ways}")
+        return Blocked(
+            "unmanaged",
+            f"{len(group):,} unmanaged {kind.titles} have this {shared}: {'; '.join(listed)}; "
+            f"to adopt one, run adopt {spec.address} ARN{of_stack}; to create another one beside them, {beside}",
+        )
     (one,) = group
     if not is_unowned(one, stack):
         owner = one.tags[STACK]
-        return f"stack {owner} has a {kind.title} of this name", Blocked(
+        return Blocked(
             "unmanaged",
-            f"{one.arn} of stack {owner} has the same kind and name; if this stack was renamed, restore its name; "
+            f"a {kind.title} of stack {owner} has this {shared}: {one.arn}; if this stack was renamed, restore its name; "
             f"to adopt it, use --take-over {owner}; to create another one beside it, {beside}",
         )
+    held = f" (CloudFormation stack {one.member_of.stack})" if one.member_of else ""
+    adopt = f"to adopt it, run adopt {spec.address} {one.arn}, or use --adopt"
     if rivals:
-        ways = (
-            f"{' and '.join(map(str, rivals))} {'has' if len(rivals) == 1 else 'have'} this name too; "
-            f"to adopt it for this one, run {adopt}; to create another one beside it, {beside}"
-        )
-    return f"an unmanaged {kind.title} has this name", Blocked(
-        "unmanaged", f"{one.arn} has the same kind and name and {_owner_words(one)}; {ways}"
+        others = f"{' and '.join(map(str, rivals))} {'has' if len(rivals) == 1 else 'have'} this name too"
+        adopt = f"{others}; to adopt it for this one, run adopt {spec.address} {one.arn}"
+    return Blocked(
+        "unmanaged",
+        f"an unmanaged {kind.title} has this {shared}: {one.arn}{held}; {adopt}; to create another one beside it, {beside}",
     )
 
 
-def explain_renamed(spec: DesiredResource, group: tuple[LiveResource, ...]) -> tuple[str, Blocked]:
-    """Return why a create is blocked by resources that were removed from the spec, in short and with the ways out."""
-    address, kind = spec.address, KINDS[spec.address.kind]
+def beside_renamed(spec: DesiredResource, group: tuple[LiveResource, ...]) -> Blocked:
+    """Return why a create is blocked by resources that were removed from the spec, and the ways out."""
+    address = spec.address
     same_key = any(has_same_key(spec, one) for one in group)
-    what = "public key" if same_key else "name"
     lines = [f"moved: {{{Address(one.kind, one.tags[ID])}: {address}}}" for one in group[:_NAMESAKES_LISTED]]
     former = " and ".join(f"{Address(one.kind, one.tags[ID])} ({one.arn})" for one in group[:_NAMESAKES_LISTED])
     beside = "" if same_key else f"; to create another one, use --create-beside {address}"
-    return f"a {kind.title} of this stack that was removed from the spec has this {what}", Blocked(
+    return Blocked(
         "renamed",
-        f"{former} {'has' if len(group) == 1 else 'have'} the same {what if same_key else 'kind and name'}; "
+        f"{former}, removed from the spec, {'has' if len(group) == 1 else 'have'} this {'public key' if same_key else 'name'}; "
         f"to rename it, write {' or '.join(lines)} into the spec{beside}",
     )
 
 
-def without_public_key(spec: DesiredResource, group: tuple[LiveResource, ...]) -> tuple[str, Blocked]:
-    """Return why a key pair of which the spec has the fingerprint alone is not created, in short and with the ways out."""
+def without_public_key(spec: DesiredResource, group: tuple[LiveResource, ...]) -> Blocked:
+    """Return why a key pair of which the spec has the fingerprint alone is not created, and the ways out."""
     listed = [
         f"; {one.arn} has this name and fingerprint {key}"
         for one in group[:_NAMESAKES_LISTED]
         if (key := _public_key(one))
     ]
-    return "its public key is not in the spec", Blocked(
+    return Blocked(
         "no-public-key",
-        f"no {KINDS[spec.address.kind].title} in the account has fingerprint {_public_key(spec)}{''.join(listed)}; "
+        f"its public key is not in the spec, and no {KINDS[spec.address.kind].title} in the account has fingerprint {_public_key(spec)}{''.join(listed)}; "
         "correct the fingerprint, or write publicKeyMaterial to import the key",
     )
 
@@ -604,11 +585,6 @@ def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
     if pair.name != name_of(spec):
         return f"{head}; to adopt it, write name: {json.dumps(pair.name, ensure_ascii=False)} into the spec, then run adopt {spec.address} {pair.arn}, or use --adopt"
     return f"{head}; to adopt it, run adopt {spec.address} {pair.arn}, or use --adopt"
-
-
-def _owner_words(resource: LiveResource) -> str:
-    member = resource.member_of
-    return "no owner" if member is None else f"the tags of CloudFormation stack {member.stack}"
 
 
 def _with_facts(resource: LiveResource, group: tuple[LiveResource, ...], stack: str) -> str:

@@ -19,16 +19,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from reconciler.diff import FieldChange, compare, escape, names_of
+from reconciler.diff import FieldChange, compare, names_of, tag_path
 from reconciler.model.address import DELIVERED, ID, OWN, RETIRES, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, USERS, child_kind_of, child_of, references_in
-from reconciler.model.resource import LiveResource, LiveState, UnmanagedResource
+from reconciler.model.resource import LiveResource, LiveState
 from reconciler.model.values import Value, format_time
 from reconciler.plan.decision import Decision, InUse, PlanInputs, Treatment, is_protected, moved_from, unseen_users
 from reconciler.plan.pairing import Choice, has_failed
 from reconciler.plan.plan import MAX_USERS, Blocked, Duplicate, Kept, Orphan, Reason, ReplaceOrder, Verb
-
-_ID_PATH = "/tags/" + escape(ID)
 
 
 class Removals(NamedTuple):
@@ -97,11 +95,11 @@ def _forgotten(inputs: PlanInputs) -> Iterator[Decision]:
     spec, unreadable = inputs.desired, inputs.live.unreadable
     if not spec.forget:
         return
+    incomplete = _incomplete_spec(inputs)
     for address, group in inputs.owned.claims.items():
         key_address = child_of(address)
         whole = address in spec.forget and address not in spec.resources
         keys = key_address is not None and key_address not in spec.resources and (whole or key_address in spec.forget)
-        incomplete = _incomplete_spec(inputs)
         for live in group:
             if keys and key_address is not None:
                 for key in inputs.owned.keys.get(live.arn, ()):
@@ -126,7 +124,7 @@ def _incomplete_spec(inputs: PlanInputs) -> Blocked | None:
 
 def _forget(address: Address, live: LiveResource, blocked: Blocked | None) -> Decision:
     changes = tuple(
-        FieldChange("/tags/" + escape(key), value, None, absent_after=True)
+        FieldChange(tag_path(key), value, None, absent_after=True)
         for key, value in sorted(live.tags.items())
         if key in OWN
     )
@@ -158,7 +156,7 @@ def _renames_beside(inputs: PlanInputs, moving: Container[Address], due: Contain
             continue
         for other, _ in choice.others:
             if other.arn not in due and (former := moved_from(inputs, address, other)):
-                change = FieldChange(_ID_PATH, former.id, address.id)
+                change = FieldChange(tag_path(ID), former.id, address.id)
                 why = f"moved from {former}, beside {choice.kept.arn}"
                 yield Decision(
                     address, Verb.UPDATE, Reason.MOVED, why, live=other, wanted=other.properties, changes=(change,)
@@ -194,9 +192,7 @@ def _kept(inputs: PlanInputs, decision: Decision, in_use: Mapping[str, InUse]) -
         inputs.kept[decision.address].arn,
         f"in use by {usage}",
         len(users),
-        tuple(
-            UnmanagedResource(user.kind, user.arn, user.name, user.tags.get(STACK, "")) for user in users[:MAX_USERS]
-        ),
+        tuple(user.as_unmanaged() for user in users[:MAX_USERS]),
     )
 
 
@@ -380,9 +376,6 @@ def _keys_without_spec(inputs: PlanInputs, duplicated: Container[Address]) -> li
     return found
 
 
-_RETIRES_PATH = "/tags/" + escape(RETIRES)
-
-
 def treatments(
     inputs: PlanInputs, decisions: Sequence[Decision], in_use: Mapping[str, InUse], free: Mapping[KindName, int]
 ) -> dict[int, Treatment]:
@@ -550,7 +543,7 @@ def replaced_key_pair(inputs: PlanInputs, address: Address, pair: LiveResource) 
         return Decision(address, Verb.DELETE, Reason.RETIRED, why, live=pair, wanted=pair.properties), ""
     overlap = inputs.desired.resources[address].overlap
     if until is None and overlap:
-        change = FieldChange(_RETIRES_PATH, None, _end_of_overlap(inputs.now, overlap), absent_before=True)
+        change = FieldChange(tag_path(RETIRES), None, _end_of_overlap(inputs.now, overlap), absent_before=True)
         why = f"replaced by {kept.arn}, kept for {duration_text(overlap)}"
         return Decision(
             address, Verb.UPDATE, Reason.RETIRING, why, live=pair, wanted=pair.properties, changes=(change,)

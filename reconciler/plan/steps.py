@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from reconciler.diff import FieldChange, unescape
+from reconciler.diff import FieldChange
 from reconciler.model.address import DELIVERED, ID, MAX_TAGS_WITH_ATTEMPT, RETIRES, STACK, UNCOMPARED, WAITING, Address
 from reconciler.model.kinds import BATCH_SIZE, CHILD_KINDS, FIELDS, KINDS, TAG, UNTAG, Field, Kind
 from reconciler.model.resource import DesiredState, LiveResource
@@ -22,7 +22,6 @@ from reconciler.plan.decision import AS_DECIDED, Decision, PlanInputs, Planned, 
 from reconciler.plan.pairing import is_unsettled
 from reconciler.plan.plan import Reason, ReplaceOrder, Step, TargetPlan, Until, Verb
 
-_TAGS = "/tags/"
 _NO_TAGS: Mapping[str, Value] = MappingProxyType({})
 
 
@@ -91,7 +90,7 @@ def _calls(
             yield from _deleting(decision, kind)
         case Verb.FORGET if decision.live:
             # One call, so that none of the tags is left without the others; removing a tag that does not exist is no error.
-            tags = [unescape(change.path.removeprefix(_TAGS)) for change in decision.changes]
+            tags = [change.tag for change in decision.changes]
             yield Step("", UNTAG, {"resourceArn": decision.live.arn, "tagKeys": (*tags, *sorted(UNCOMPARED))})
 
 
@@ -132,28 +131,24 @@ def _owner_first(decision: Decision, *, changes_fields: bool) -> dict[str, Value
 
     The digest of the spec is still written last. Near the limit of tags, others have to be removed first.
     """
-    tags = [change for change in decision.changes if change.path.startswith(_TAGS)]
+    tags = [change for change in decision.changes if change.tag]
     many = decision.live is not None and len(decision.live.tags) > MAX_TAGS_WITH_ATTEMPT
     if decision.verb is not Verb.ADOPT or many or not (changes_fields or any(change.absent_after for change in tags)):
         return {}
-    return {key: change.after for change in tags if (key := unescape(change.path.removeprefix(_TAGS))) in (STACK, ID)}
+    return {change.tag: change.after for change in tags if change.tag in (STACK, ID)}
 
 
 def _tagging(decision: Decision, arn: Value, done: Mapping[str, Value] = _NO_TAGS) -> Iterator[Step]:
     """Remove first and write last: what is written records that all of it was done. ``done`` is written already."""
-    changed = [
-        (unescape(change.path.removeprefix(_TAGS)), change)
-        for change in decision.changes
-        if change.path.startswith(_TAGS)
-    ]
-    removed = tuple(key for key, change in changed if change.absent_after)
+    changed = [change for change in decision.changes if change.tag]
+    removed = tuple(change.tag for change in changed if change.absent_after)
     written: dict[str, Value] = {
-        key: change.after for key, change in changed if not change.absent_after and key not in done
+        change.tag: change.after for change in changed if not change.absent_after and change.tag not in done
     }
     if (
         decision.desired is not None
         and len(decision.desired.tags) >= MAX_TAGS_WITH_ATTEMPT
-        and any(change.absent_before for _, change in changed)
+        and any(change.absent_before for change in changed)
     ):
         removed += tuple(sorted(UNCOMPARED))  # to be replaced by others; removing a tag that does not exist is no error
     if removed:
@@ -201,7 +196,7 @@ def _create_parameters(decision: Decision) -> dict[str, Value]:
 
 def update_parameters(kind: Kind, wanted: Mapping[str, Value], changes: tuple[FieldChange, ...]) -> dict[str, Value]:
     """Return the fields that an update call has to send, each with its explicit value; empty if only tags change."""
-    changed = {change.field for change in changes if not change.path.startswith(_TAGS)}
+    changed = {change.field for change in changes if not change.tag}
     names = changed.union(*(FIELDS[kind.name][name].together for name in changed))
     names |= {other for name in names for other in FIELDS[kind.name][name].together_if_set if other in wanted}
     return {

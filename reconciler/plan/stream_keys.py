@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.diff import FieldChange, additions, compare_tags, escape
+from reconciler.diff import FieldChange, additions, compare_tags
 from reconciler.model.address import DELIVERED, ID, ROTATION, STACK, Address, KindName
 from reconciler.model.resource import DesiredResource, LiveResource
 from reconciler.model.target import Sink
@@ -28,11 +28,9 @@ from reconciler.plan.decision import (
     sinks_of,
     waits,
     where_to,
-    why_tags_differ,
+    why_different,
 )
 from reconciler.plan.plan import Blocked, Reason, Verb
-
-_DELIVERED = "/tags/" + escape(DELIVERED)
 
 
 def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -> Decision | None:
@@ -171,7 +169,7 @@ def _updated(
         )
     if not changes:
         return None
-    reason, explanation = why_tags_differ(changes)
+    reason, explanation = why_different((), changes)
     if former := moved_from(inputs, resource.address, live):
         reason, explanation = Reason.MOVED, f"moved from {former} with its channel"
     return Decision(
@@ -185,7 +183,7 @@ def _tag_changes(inputs: PlanInputs, live: LiveResource, resource: DesiredResour
     return tuple(
         change
         for change in compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
-        if not (kept and change.path == _DELIVERED)
+        if not (kept and change.tag == DELIVERED)
     )
 
 

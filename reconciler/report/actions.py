@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from reconciler.diff import FieldChange
-from reconciler.model.address import Address
+from reconciler.diff import FieldChange, tokens_of
+from reconciler.model.address import PREFIX, PROTECT, Address
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import UnmanagedResource
 from reconciler.model.values import Ref, Value, thaw
@@ -102,7 +102,7 @@ def unmanaged_words(resource: UnmanagedResource) -> str:
 
 def path_words(path: str) -> str:
     """Return a JSON pointer as a dotted field name: ``/tags/a`` is ``tags.a``."""
-    return ".".join(part.replace("~1", "/").replace("~0", "~") for part in path.strip("/").split("/"))
+    return ".".join(tokens_of(path))
 
 
 def is_own_record(change: FieldChange) -> bool:
@@ -110,7 +110,7 @@ def is_own_record(change: FieldChange) -> bool:
 
     Protection is not: a reviewer sees it enabled and disabled.
     """
-    return change.path.startswith("/tags/ivs-reconciler:") and change.path != "/tags/ivs-reconciler:protect"
+    return change.tag.startswith(PREFIX) and change.tag != PROTECT
 
 
 class Sides(NamedTuple):
@@ -214,7 +214,7 @@ def shared_tags(actions: Sequence[Action]) -> Mapping[str, Value]:
         {
             change.path: change.after
             for change in action.changes
-            if change.path.startswith("/tags/") and change.absent_before and not is_own_record(change)
+            if change.tag and change.absent_before and not is_own_record(change)
         }
         for action in created
     ]

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.diff import tokens_of
 from reconciler.drift import DriftStatus
 from reconciler.drift.report import DriftReport
 from reconciler.errors import UsageError, os_reason
 from reconciler.export.entries import Writer
 from reconciler.export.merge import REMOVED, CannotMerge, Edit, merged
 from reconciler.files import replace_file
-from reconciler.model.address import Address
+from reconciler.model.address import PREFIX, Address
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, parent_of
 from reconciler.model.target import Project
 from reconciler.plan.decide import managed_resources
@@ -28,7 +29,6 @@ from reconciler.spec.templates import COUNT, FOR_EACH, placeholder_values
 from reconciler.spec.yaml import Source, load
 from reconciler.workflow.survey import Survey
 
-_OWN = "/tags/ivs-reconciler:"
 _NO_VALUE = "no value of the spec can accept that"
 _OTHERWISE = {
     DriftStatus.MISSING: "to accept that, remove it from the spec",
@@ -139,7 +139,7 @@ def _places(
         for change in finding.changes:
             selected = [one for one in chosen or () if one.matches(finding.address, change.path)]
             accepted.used.update(selected)
-            if (chosen is None or selected) and not change.path.startswith(_OWN):
+            if (chosen is None or selected) and not change.tag.startswith(PREFIX):
                 drifted.setdefault(finding.address, set()).add(change.path)
     if not drifted:
         return
@@ -170,7 +170,7 @@ def _places(
 def _place(address: Address, path: str, entry: Entry, body: Mapping[str, Any], target: str) -> tuple[_Place, ...] | str:
     """Return the edits for one difference, or why there are none."""
     label = f"{address}:{path}"
-    name, *inner = (token.replace("~1", "/").replace("~0", "~") for token in path[1:].split("/"))
+    name, *inner = tokens_of(path)
     prefix: tuple[str, ...] = ("streamKey",) if address.kind in CHILD_KINDS else ()
     if name == "tags":
         ways: list[tuple[str, ...]] = [(*prefix, "tags", inner[0])]

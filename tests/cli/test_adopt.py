@@ -469,7 +469,7 @@ def test_what_a_cloudformation_stack_holds_is_adopted_once_it_has_left_the_stack
             return found
 
         guard = run(folder, "plan", env=env)
-        assert f"{arn} has the same kind and name and the tags of CloudFormation stack video" in guard.out
+        assert f"an unmanaged channel has this name: {arn} (CloudFormation stack video)" in guard.out
         assert asked() == 0
         held = run(folder, "plan", "--adopt", env=env)
         assert held.code == 0

@@ -28,7 +28,7 @@ def test_a_key_pair_is_adopted_by_its_fingerprint_and_never_created(tmp_path: Pa
     assert f"{pair['arn']} has this name and fingerprint {pair['fingerprint']}" in run(folder, "plan").out
     assert run(folder, "apply", "--auto-approve", "--create-beside", "*").code == 3
     drift = run(folder, "drift")
-    assert (drift.code, "its public key is not in the spec: no playback key pair" in drift.out) == (5, True)
+    assert (drift.code, "its public key is not in the spec, and no playback key pair" in drift.out) == (5, True)
     # It is found by its key, whatever its letters.
     rewrite(folder, pairs(web={"fingerprint": pair["fingerprint"].upper(), "protect": True, "tags": {"team": "video"}}))
     head = commit(folder, tag="head")
