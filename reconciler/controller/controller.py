@@ -601,14 +601,15 @@ class Controller:
         if self._revision is not None and self._revision.commit.id != run.commit:
             state = on_new_commit(state, now, self._draw())
         self._states = {**self._states, name: state}
-        _log_run(run, state, now)
         try:
             self._store.add_run(state, run, Place.of(revision.project.targets[name], revision.project))
         except StoreError as problem:
             self._is_damaged |= problem.damaged
             _LOG.error("run not saved", target=name, message=str(problem))
         self._observer.on_run(run)
-        self._reconciled.add(name)  # last: a ready controller has its runs in the store and the metrics
+        # Last: a run that is logged, and those of a ready controller, are in the store and the metrics.
+        _log_run(run, state, now)
+        self._reconciled.add(name)
 
 
 def _utc(at: float) -> str:

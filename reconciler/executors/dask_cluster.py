@@ -176,8 +176,11 @@ class _Run:
         """Wait for a result, a deadline, a request to stop, or the loss of the connection."""
         with contextlib.suppress(queue.Empty):
             index = self._done.get(timeout=_POLL_SECONDS)
-            if index in self._running:
-                self._finish(index)
+            # All of them: what came while this thread was busy is not late.
+            while True:
+                if index in self._running:
+                    self._finish(index)
+                index = self._done.get_nowait()
         self._stop([index for index in self._running if self._stop_of(index).is_set()])
         now = time.monotonic()
         for index in [index for index, (_, end) in self._running.items() if end <= now]:

@@ -184,12 +184,14 @@ class _Run:
         by_connection = {worker.connection: worker for worker in self._workers}
         for ready in wait(list(by_connection), timeout=seconds):
             worker = by_connection[cast("Connection", ready)]
-            try:
-                index, result = worker.connection.recv()
-            except (EOFError, OSError):
-                self._replace(worker)
-                continue
-            self._answered(worker, index, result)
+            # All of it: what came while this thread was busy is not late.
+            while worker.connection.poll():
+                try:
+                    index, result = worker.connection.recv()
+                except (EOFError, OSError):
+                    self._replace(worker)
+                    break
+                self._answered(worker, index, result)
         for worker in list(self._workers):
             self._give_up_late(worker)
 

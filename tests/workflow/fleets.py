@@ -53,6 +53,11 @@ def write_project(folder: Path, targets: Mapping[str, object], spec: Mapping[str
     (folder / "credentials").write_text("".join(keys), "utf-8")
 
 
+def account_of(folder: Path, name: str) -> str:
+    """Return the account of a target of a project file."""
+    return str(yaml.safe_load((folder / "ivs-reconciler.yaml").read_text("utf-8"))["targets"][name]["accountId"])
+
+
 def keys_of(folder: Path) -> dict[str, str]:
     return {"AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"), "AWS_CONFIG_FILE": os.devnull}
 
@@ -82,9 +87,11 @@ def run(folder: Path, *words: str, **env: str) -> Ran:
     return run_here(folder, *words, env={**keys_of(folder), **env})
 
 
-def until_called(server: Sandbox, process: subprocess.Popen[str], operation: str, count: int) -> None:
+def until_called(
+    server: Sandbox, process: subprocess.Popen[str], operation: str, count: int, account: str = ""
+) -> None:
     """Wait until an operation was called so often; a process that ends before that fails the test."""
-    while calls(server, operation) < count:
+    while calls(server, operation, account) < count:
         assert process.poll() is None, ended(process)
         time.sleep(0.02)
 
@@ -115,15 +122,20 @@ from distributed import Client, LocalCluster
 def working(dask_worker):
     return len(dask_worker.state.executing)
 
+def pids():
+    return [worker.pid for worker in cluster.workers.values()]
+
 if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None, protocol="tcp://") as cluster:
         print(cluster.scheduler_address.replace("tcp", "dask"), flush=True)
         for line in sys.stdin:
-            if line.strip() == "idle":
-                with Client(cluster, set_as_default=False) as client:
-                    while any(client.run(working).values()):
-                        time.sleep(0.05)
-            print(*(worker.process.pid for worker in cluster.workers.values()), flush=True)
+            with Client(cluster, set_as_default=False) as client:
+                # A worker that was killed takes a while to begin again.
+                while not all(pids()) or len(client.nthreads()) < 2:
+                    time.sleep(0.05)
+                while line.strip() == "idle" and any(client.run(working, on_error="ignore").values()):
+                    time.sleep(0.05)
+            print(*pids(), flush=True)
 """
 
 

@@ -226,15 +226,15 @@ def test_a_lock_whose_renewals_fail_is_lost_before_its_lease_ends(
 
 
 def test_of_many_at_once_one_gets_it(target: Target) -> None:
-    barrier = threading.Barrier(6)
+    barrier, refused = threading.Barrier(6), threading.Semaphore(0)
 
     def take(_number: int) -> bool:
         barrier.wait(60)
         try:
             with lock_targets((target,), "apply"):
-                time.sleep(0.3)
-                return True
+                return all(refused.acquire(timeout=60) for _ in range(5))
         except LockHeld:
+            refused.release()
             return False
 
     with ThreadPoolExecutor(6) as pool:

@@ -64,6 +64,20 @@ class Slow:
 
 
 @dataclass(frozen=True)
+class Together:
+    """Work that ends once so many tasks have begun; it leaves files."""
+
+    folder: Path
+    count: int
+
+    def __call__(self, task: Task, _control: Control) -> str:
+        (self.folder / task.target.name).touch()
+        while len(list(self.folder.iterdir())) < self.count:
+            time.sleep(0.01)
+        return f"{task.target.name} done"
+
+
+@dataclass(frozen=True)
 class DiesWhenStopped:
     """Work whose first worker dies when it is asked to stop."""
 
