@@ -52,9 +52,9 @@ def test_a_create_that_never_left_is_tried_again_and_is_not_ambiguous() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    time = Time()
-    with pytest.raises(AwsError, match=r"cannot connect to http://127\.0\.0\.1") as caught:
-        gateway_to(url, time=time).call("CreateChannel", {})
+        time = Time()
+        with pytest.raises(AwsError, match=r"cannot connect to http://127\.0\.0\.1") as caught:
+            gateway_to(url, time=time).call("CreateChannel", {})
     assert (caught.value.code, caught.value.ambiguous, caught.value.calls) == (
         "EndpointConnectionError",
         False,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -397,20 +397,21 @@ def test_targets_of_unknown_accounts_are_noted(unchanged: Path) -> None:
 
 def test_a_shard_that_is_killed_while_it_applies_is_finished_by_the_next_run(fleet: Path, server: Sandbox) -> None:
     (fleet / "specs" / "live.yaml").write_text("channels: {one: {}, c: {forEach: {count: 12}}}\n", "utf-8")
-    server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.02, times=None)
-    process = Process(
+    server.control.clear_calls()
+    server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.3, times=None)
+    with Process(
         ["apply", "--auto-approve", "--shard", "1/3"],
         cwd=fleet,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env=os.environ,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(b"  done"):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    ) as process:
+        while len(server.control.calls(operation="CreateChannel")) < 4:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    # Is answered after the calls that were in flight.
+    client(server.endpoint_url, account="999999999999").create_channel(name="last")
     server.control.clear_faults()
     some = sum(len(found) for found in channels(server).values())
     assert 8 < some < 8 + 4 * 12, "killed in the middle"

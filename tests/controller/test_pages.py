@@ -315,9 +315,9 @@ def a_full_target(store: Store, channels: int) -> Snapshot:
 
 def test_every_resource_of_five_thousand_is_found_on_small_quick_pages(store: Store) -> None:
     snapshot = a_full_target(store, 5_000)
-    began = time.perf_counter()
+    began = time.process_time()
     page = pages.resources(snapshot, store, "prod", {"page": "7"}) or ""
-    assert time.perf_counter() - began < 2  # 0.15 s on an idle core
+    assert time.process_time() - began < 2  # 0.15 s of a processor
     assert len(page) < 150_000
     assert sum(len(row["body"]) for row in store._rows("SELECT body FROM inventories")) < 300_000
     shown = {"601 to 700 of 5,006 resources", "Page 7 of 51"}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -315,8 +315,8 @@ def test_no_secret_is_in_any_page_log_or_file(tmp_path: Path, repo: Repo, sandbo
     kept = b"".join(path.read_bytes() for path in (tmp_path / "controller-state").rglob("*") if path.is_file())
     from reconciler.controller.store import Store
 
-    store = Store(tmp_path / "controller-state" / "controller.db")
-    kept += "\n".join(store._db.iterdump()).encode()
+    with closing(Store(tmp_path / "controller-state" / "controller.db")) as store:
+        kept += "\n".join(store._db.iterdump()).encode()
     for secret in secrets:
         assert secret not in seen
         assert secret.encode() not in kept

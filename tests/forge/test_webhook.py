@@ -19,7 +19,7 @@ import pytest
 from reconciler.errors import PublishError
 from reconciler.workflow.notifications import IDENTITY_HEADER, POST_ATTEMPTS, SIGNATURE_HEADER, post_webhook
 from tests.certificates import make_certificates
-from tests.workflow.hook import hook
+from tests.workflow.hook import hook, until
 
 BODY = b'{"text": "x"}'
 
@@ -85,6 +85,7 @@ def test_what_may_have_arrived_is_not_sent_again() -> None:
         there.answers = [60.0]
         with pytest.raises(PublishError, match="it may have arrived") as caught:
             send(there.url, timeout=0.5)
+        until(lambda: there.got)
     assert caught.value.ambiguous
     assert len(there.got) == 1
 
@@ -93,8 +94,8 @@ def test_a_closed_port_is_retried_and_reported_with_the_system_error_only() -> N
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(PublishError, match="cannot connect \\(connection refused\\)") as caught:
-        send(f"http://127.0.0.1:{port}/zzCANARYzz")
+        with pytest.raises(PublishError, match="cannot connect \\(connection refused\\)") as caught:
+            send(f"http://127.0.0.1:{port}/zzCANARYzz")
     assert "CANARY" not in repr(caught.value)
 
 

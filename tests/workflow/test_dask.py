@@ -70,9 +70,10 @@ def test_a_target_that_hangs_is_given_up_and_named(server: Sandbox, cluster: Clu
 
 
 def test_a_scheduler_that_is_not_there_and_a_sandbox_are_refused(fleet: Path, tmp_path: Path, cluster: Cluster) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    ran = run(fleet, "plan", "--executor", f"dask://127.0.0.1:{port}", *ALL)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        ran = run(fleet, "plan", "--executor", f"dask://127.0.0.1:{port}", *ALL)
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith(f"the Dask scheduler at tcp://127.0.0.1:{port} cannot be reached (")
     assert len(ran.err.splitlines()) == 1
