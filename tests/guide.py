@@ -8,12 +8,13 @@ Commands of a page run in one shell; blocks of other languages (``sh``) are not 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def run_page(text: str, folder: Path, *, hidden: Iterable[str] = ()) -> list[str
     lines = ["trap 'kill $(jobs -p) 2>/dev/null' EXIT"]
     for number, command in enumerate(found):
         lines += [f"echo '<<{number}>>'", command.script()]
-    ports = {port: _free_port() for port in PORTS}
+    ports = dict(zip(PORTS, free_ports(), strict=False))
     done = subprocess.run(
         ["bash", "-c", _with_ports("\n".join(lines), ports)],
         cwd=work,
@@ -153,9 +154,12 @@ def _with_ports(text: str, ports: dict[str, str]) -> str:
     return text
 
 
-def _free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
+def free_ports() -> Iterator[str]:
+    """Yield free ports below those that the system gives to whoever asks for any, so that they are free later too."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            yield str(port)
 
 
 def with_output(text: str, printed: list[str]) -> str:

@@ -54,13 +54,16 @@ def _main(path: str, module: str, *words: str) -> NoReturn:
         "umask": mask,
         "ignored": ignored,
     }
+    # The command may be known to whoever sends one before its process id is here.
+    forwarded = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}.difference(ignored)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
     connection = ask(path, request, descriptors)
     pid = answer(connection)
+    for number in forwarded if pid else ():
+        signal.signal(number, lambda received, _: _forward(pid, received))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if not pid:
         os.execv(sys.executable, [sys.executable, "-m", module, *words])
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number not in ignored:
-            signal.signal(number, lambda received, _: _forward(pid, received))
     code = answer(connection)
     if code < 0:
         with contextlib.suppress(OSError):  # SIGKILL has no handler

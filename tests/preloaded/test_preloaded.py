@@ -234,7 +234,7 @@ def shell(folder: Path, script: str, given: str = "", **env: str) -> tuple[int, 
         input=given,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr

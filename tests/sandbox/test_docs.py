@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,18 +15,13 @@ import pytest
 
 from reconciler.sandbox import Sandbox
 from reconciler.sandbox.settings import ASSUMPTIONS
+from tests.guide import free_ports
 from tests.preloaded import write_program
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def shims(folder: Path) -> None:
@@ -37,11 +31,11 @@ def shims(folder: Path) -> None:
     write_program(folder / "aws", "awscli")
 
 
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
+def wait_for(port: str) -> None:
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_sandbox/worlds", timeout=1).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_sandbox/worlds", timeout=10).close()
             return
         except OSError:
             time.sleep(0.05)
@@ -59,7 +53,7 @@ def test_each_block_with_aws_commands_names_endpoint_region_and_keys() -> None:
 @pytest.mark.skipif(shutil.which("sh") is None or shutil.which("curl") is None, reason="needs sh and curl")
 def test_every_command_of_the_page_runs_in_a_new_shell(tmp_path: Path) -> None:
     pytest.importorskip("awscli")
-    port = free_port()
+    port = next(free_ports())
     shims(tmp_path / "bin")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
@@ -70,7 +64,7 @@ def test_every_command_of_the_page_runs_in_a_new_shell(tmp_path: Path) -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
     }
-    server_command, *others = [block.replace("4599", str(port)) for block in SHELL]
+    server_command, *others = [block.replace("4599", port) for block in SHELL]
     assert "sandbox serve" in server_command
     with subprocess.Popen(
         ["sh", "-c", f"exec {server_command}"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
@@ -101,7 +95,7 @@ def test_every_command_of_the_page_runs_in_a_new_shell(tmp_path: Path) -> None:
             assert "[]" in shown.splitlines(), "the recorded calls, after reset"
         finally:
             server.terminate()
-            assert server.wait(10) == 0
+            assert server.wait(60) == 0
 
 
 @pytest.mark.parametrize("block", PYTHON)

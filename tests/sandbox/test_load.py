@@ -22,7 +22,7 @@ class Client:
     """One caller with a connection of its own, and what it was answered."""
 
     def __init__(self, endpoint: str, number: int) -> None:
-        self.connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=30)
+        self.connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=60)
         self.rng = random.Random(number)
         self.statuses: collections.Counter[int] = collections.Counter()
         self.made: set[str] = set()
@@ -75,7 +75,7 @@ class Client:
             self.call("ListChannels", maxResults=20)
 
 
-def load(seconds: float, file: Path) -> collections.Counter[int]:
+def load(calls: int, file: Path) -> collections.Counter[int]:
     process, endpoint = serve("--db", str(file), "--limit", "channels=1000000")
     killed = threading.Event()
     threads: list[threading.Thread] = []
@@ -85,14 +85,17 @@ def load(seconds: float, file: Path) -> collections.Counter[int]:
         threads = [threading.Thread(target=client.run, args=(killed,)) for client in clients]
         for thread in threads:
             thread.start()
-        time.sleep(seconds)
+        while sum(client.statuses.total() for client in clients) < calls and all(
+            map(threading.Thread.is_alive, threads)
+        ):
+            time.sleep(0.05)
     finally:
         # In the middle of everybody's calls.
         killed.set()
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         if process.stdout:
             process.stdout.close()
     assert [client.failure for client in clients if client.failure] == []
@@ -109,7 +112,7 @@ def load(seconds: float, file: Path) -> collections.Counter[int]:
 
 
 def _arm(endpoint: str) -> None:
-    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=60)
     rule = {"effect": "throttle", "operation": "GetChannel", "every": 50, "times": None}
     connection.request("POST", "/_sandbox/add_fault", json.dumps(rule).encode(), {"Content-Type": "application/json"})
     assert connection.getresponse().status == 200
@@ -117,7 +120,7 @@ def _arm(endpoint: str) -> None:
 
 
 def test_sixteen_clients_see_only_injected_errors(tmp_path: Path) -> None:
-    statuses = load(6, tmp_path / "state.db")
-    assert statuses[200] > 500
+    statuses = load(3_000, tmp_path / "state.db")
+    assert statuses[200] > 2_000
     assert statuses[429] > 0
     assert set(statuses) <= {200, 204, 429}

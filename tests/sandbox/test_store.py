@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox import Sandbox, StoreError
+from reconciler.sandbox.http.control import RemoteControl
 from reconciler.sandbox.state.store import FORMAT, Store
 from reconciler.sandbox.wire import Request
 
@@ -41,7 +43,7 @@ def serve(*arguments: str) -> tuple[subprocess.Popen[str], str]:
 
 def post(endpoint: str, operation: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(f"{endpoint}/{operation}", json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         found: dict[str, Any] = json.loads(answer.read() or b"{}")
         return found
 
@@ -124,7 +126,7 @@ def test_a_full_disk_is_said_so_loses_nothing_that_was_answered_and_does_not_sto
     assert "The sandbox cannot use its database (" in texts[0]
     assert len(post(endpoint, "ListChannels", {})["channels"]) == len(answered)
     process.terminate()
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "database error" in log
     assert "Traceback" not in log
@@ -174,7 +176,7 @@ def test_two_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
     finally:
         for process, _ in servers:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
             if process.stdout:
                 process.stdout.close()
 
@@ -190,21 +192,22 @@ def test_every_answered_write_survives_kill_9(tmp_path: Path) -> None:
             while not stop.is_set():
                 try:
                     answered.append(post(endpoint, "CreateChannel", {})["channel"]["arn"])
-                except (OSError, ValueError):
+                except (OSError, ValueError, http.client.HTTPException):
                     return
 
         threads = [threading.Thread(target=fill) for _ in range(3)]
         for thread in threads:
             thread.start()
-        time.sleep(0.25 + 0.07 * round_)
+        while len(answered) < 20 * (round_ + 1):
+            time.sleep(0.01)
+        time.sleep(0.07 * round_)
         process.send_signal(signal.SIGKILL)
         stop.set()
-        process.wait(10)
+        process.wait(60)
         for thread in threads:
-            thread.join(10)
+            thread.join()
         if process.stdout:
             process.stdout.close()
-    assert len(answered) > 20
     store = Store(file)
     with store.transaction(write=False) as connection:
         kept = {arn for (arn,) in connection.execute("SELECT arn FROM resources")}
@@ -220,14 +223,15 @@ def test_sigterm_lets_a_call_in_flight_finish(tmp_path: Path) -> None:
         b'{"effect": "delay", "seconds": 1, "operation": "CreateChannel"}',
         {"Content-Type": "application/json"},
     )
-    urllib.request.urlopen(control, timeout=10).close()
+    urllib.request.urlopen(control, timeout=60).close()
     found: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: found.append(post(endpoint, "CreateChannel", {"name": "slow"})))
     thread.start()
-    time.sleep(0.4)
+    while not RemoteControl(endpoint).call("faults")[0]["hit"]:
+        time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    thread.join(10)
-    assert process.wait(10) == 0
+    thread.join(60)
+    assert process.wait(60) == 0
     assert process.stdout is not None
     assert process.stdout.read().endswith("stopped\n")
     process.stdout.close()
