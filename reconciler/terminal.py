@@ -91,6 +91,19 @@ def wrapped(line: str, width: int) -> str:
     return "\n".join(lines) + line[len(line.rstrip(" ")) :]
 
 
+def shortened(text: str, limit: int) -> str:
+    """Return the text in at most ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def same_start(one: str, other: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    return next(
+        (at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
+        min(len(one), len(other)),
+    )
+
+
 def cells(text: str) -> int:
     """Return how many columns of a terminal a text without line ends takes."""
     shown = _STYLE.sub("", text)

@@ -26,7 +26,7 @@ from reconciler.aws.session import (
 from reconciler.errors import AwsError
 from reconciler.model.kinds import SERVICES
 from reconciler.network import is_out_of_descriptors, out_of_descriptors, proxy_refusal
-from reconciler.terminal import mask_stream_keys, mask_urls, sanitize
+from reconciler.terminal import mask_stream_keys, mask_urls, sanitize, shortened
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
 """Everything that botocore raises for a failed call; its parsers call themselves for each level of an answer."""
@@ -322,8 +322,7 @@ def _code(text: str) -> str:
     text = sanitize(text)
     if _CODE.fullmatch(text):
         return text
-    text = mask_tokens(mask_stream_keys(text))
-    return text if len(text) <= _MAX_CODE else text[:_MAX_CODE] + "…"
+    return shortened(mask_tokens(mask_stream_keys(text)), _MAX_CODE)
 
 
 def _said(code: str, text: str) -> str:
@@ -343,8 +342,7 @@ def _line_of(error: boto.ConfigParseError) -> int:
 
 
 def _shorten(text: str) -> str:
-    text = mask_urls(mask_stream_keys(sanitize(text)))
-    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
+    return shortened(mask_urls(mask_stream_keys(sanitize(text))), _MAX_TEXT)
 
 
 def _endpoint(error: Exception) -> str:

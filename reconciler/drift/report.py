@@ -70,6 +70,11 @@ class Finding(NamedTuple):
             self.status is DriftStatus.DUPLICATE and not self.wanted
         )
 
+    @property
+    def has_two_sides(self) -> bool:
+        """Return whether a live resource was compared with the spec, and its changes have a value of each."""
+        return self.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and self.arn is not None
+
 
 class Ignored(NamedTuple):
     """Differences of one resource that the caller asked to ignore, and their standing."""
@@ -197,7 +202,7 @@ def without_ignored(report: DriftReport, ignores: tuple[Ignore, ...]) -> tuple[D
     ignored: list[Ignored] = []
     matched: set[Ignore] = set()
     for finding in report.findings:
-        if finding.status not in (DriftStatus.DRIFT, DriftStatus.PENDING) or finding.arn is None:
+        if finding.arn is None or not finding.has_two_sides:
             kept.append(finding)
             continue
         rules = {

@@ -239,11 +239,6 @@ def _is_same_text(one: str, other: str) -> bool:
     return one.replace("\r\n", "\n").strip() == other.strip()
 
 
-def shortened(text: str, limit: int) -> str:
-    """Return the text in at most ``limit`` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 @dataclass(slots=True)
 class RetryBudget:
     """How long this run may still wait for a forge, in seconds. ``sleep`` and ``now`` are the clock."""

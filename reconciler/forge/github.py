@@ -19,8 +19,9 @@ from github.IssueEvent import IssueEvent
 
 from reconciler import __version__
 from reconciler.errors import ForgeError, ForgeRefused
-from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status, shortened
+from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status
 from reconciler.network import ca_bundle, why_unreachable
+from reconciler.terminal import shortened
 
 LIMIT = 65_536
 LABEL = "ivs-reconciler"

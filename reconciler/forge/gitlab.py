@@ -18,8 +18,9 @@ from gitlab.exceptions import GitlabAuthenticationError
 
 from reconciler import __version__
 from reconciler.errors import ForgeError
-from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status, shortened
+from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status
 from reconciler.network import ca_bundle, why_unreachable
+from reconciler.terminal import shortened
 
 LIMIT = 1_000_000
 LABEL = "ivs-reconciler"

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from reconciler.errors import ReconcilerError, UsageError, os_reason
 from reconciler.network import ca_bundle
-from reconciler.terminal import mask_urls
+from reconciler.terminal import mask_urls, shortened
 
 _SCHEMES = ("https", "http", "ssh", "file")
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
@@ -411,5 +411,4 @@ def _clean(text: str, token: str) -> str:
 def last_lines(text: str) -> str:
     """Return the last three lines of git's output on one line, shortened."""
     lines = [line.strip().removeprefix("fatal: ").removeprefix("error: ") for line in text.splitlines() if line.strip()]
-    text = "; ".join(lines[-3:]) or "no output"
-    return text if len(text) <= _MAX_QUOTE else text[:_MAX_QUOTE] + "…"
+    return shortened("; ".join(lines[-3:]) or "no output", _MAX_QUOTE)

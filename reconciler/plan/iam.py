@@ -22,6 +22,7 @@ from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, S3State, Sink, Store, Target
 from reconciler.plan.plan import PlanOptions
 from reconciler.plan.selection import kinds_to_read
+from reconciler.terminal import same_start
 
 _MAX_NAMES = 8
 """How many names are listed one by one; more are allowed by their common prefix, since a policy has a size limit."""
@@ -81,13 +82,8 @@ def _by_name(found: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _common_prefix(names: set[str]) -> str:
-    """Return the common prefix."""
-    first, last = min(names), max(names)
-    same = next(
-        (index for index, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
-        min(len(first), len(last)),
-    )
-    return first[:same]
+    first = min(names)
+    return first[: same_start(first, max(names))]
 
 
 MAX_CHARACTERS = 6_144

@@ -14,8 +14,8 @@ from reconciler.errors import UsageError
 from reconciler.json_format import TEXT, Format, described, list_of, object_of
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import Broadcast, Overview, QuotaCount, TargetOutputs
-from reconciler.report.text import Paint, plain, unmanaged_lines
-from reconciler.report.words import plural
+from reconciler.report.text import Paint, more_lines, plain, unmanaged_lines
+from reconciler.report.words import live_channels_words, viewers_words
 from reconciler.terminal import cells, sanitize
 
 STATUS_VERSION = "1.0"
@@ -70,31 +70,21 @@ def _live_channels(broadcasts: Sequence[Broadcast] | None, paint: Paint, width: 
         return ["  live channels: unknown"]
     if not broadcasts:
         return ["  no live channels"]
-    viewers = sum(max(0, one.stream.viewers) for one in broadcasts)
-    least = "at least " if any(one.stream.viewers < 0 for one in broadcasts) else ""
     others = sum(one.address is None for one in broadcasts)
     unmanaged = f"; {others:,} unmanaged" if others else ""
-    counts = f"{plural(len(broadcasts), 'live channel')}, {least}{plural(viewers, 'viewer')}{unmanaged}"
-    lines = [f"  {paint(counts, 'bad')}"]
+    lines = [f"  {paint(live_channels_words([one.stream for one in broadcasts]) + unmanaged, 'bad')}"]
     rows = [("", "", "", "")]
     rows += [
-        (_name(one), f"since {one.stream.started_at}", _viewers(one), one.stream.health.lower())
+        (_name(one), f"since {one.stream.started_at}", viewers_words(one.stream.viewers), one.stream.health.lower())
         for one in broadcasts[:_LIST_LIMIT]
     ]
-    lines += _table(rows, width, indent=4)[1:]
-    if len(broadcasts) > _LIST_LIMIT:
-        lines.append(f"      … and {len(broadcasts) - _LIST_LIMIT:,} more")
-    return lines
+    return [*lines, *_table(rows, width, indent=4)[1:], *more_lines(len(broadcasts), _LIST_LIMIT)]
 
 
 def _name(one: Broadcast) -> str:
     if one.address is not None:
         return str(one.address)
     return f"{one.name or '(no name)'} {one.stream.channel_arn.rpartition(':')[2]}, unmanaged"
-
-
-def _viewers(one: Broadcast) -> str:
-    return "viewers not counted" if one.stream.viewers < 0 else plural(one.stream.viewers, "viewer")
 
 
 def _percent(quota: QuotaCount) -> str:

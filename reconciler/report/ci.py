@@ -25,7 +25,6 @@ from reconciler.report.words import (
     ignored_heading,
     ignored_words,
     in_time_order,
-    shows_changes,
 )
 from reconciler.terminal import display_json, sanitize, sanitize_lines
 
@@ -37,23 +36,23 @@ def render_drift(
 
     ``at`` is a UTC instant like 2026-11-20T10:00:00; ``failed`` has the error of each target that could not be read.
     """
-    suites = [_report(report, stack, at) for report in reports]
+    suites = [_report(report, stack) for report in reports]
     suites += [
-        _Suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))]).render(at)
+        _Suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))])
         for name, message in (failed or {}).items()
     ]
-    body = "".join(suite.replace(' id="?"', f' id="{index}"', 1) for index, suite in enumerate(suites))
+    body = "".join(suite.render(at, number) for number, suite in enumerate(suites))
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n{body}</testsuites>\n'
 
 
-def _report(report: DriftReport, stack: str, at: str) -> str:
+def _report(report: DriftReport, stack: str) -> _Suite:
     found: dict[Address, list[Finding]] = {address: [] for address in report.addresses}
     for finding in report.findings:
         found.setdefault(finding.address, []).append(finding)
     cases = [_case(report.name, stack, str(address), _outcome(findings)) for address, findings in sorted(found.items())]
     cases += [_case(report.name, stack, f"read {number}", _error(line)) for number, line in enumerate(report.unread, 1)]
     facts = {"stack": stack, "account": report.account_id, "region": report.region}
-    return _Suite(report.name, facts, cases, _text(_summary_lines(report))).render(at)
+    return _Suite(report.name, facts, cases, _text(_summary_lines(report)))
 
 
 def _summary_lines(report: DriftReport) -> Iterable[str]:
@@ -81,7 +80,7 @@ def _outcome(findings: Sequence[Finding]) -> str:
 
 
 def _fields(finding: Finding) -> str:
-    lines = diff_lines(sides_of(in_time_order(finding))) if shows_changes(finding) else []
+    lines = diff_lines(sides_of(in_time_order(finding))) if finding.has_two_sides else []
     return f" ({'; '.join(line.strip() for line in lines)})" if lines else ""
 
 
@@ -89,7 +88,7 @@ def _lines(finding: Finding) -> Iterable[str]:
     yield f"{finding.address} {HEADS[finding.status]}: {finding.explanation}"
     if finding.arn:
         yield finding.arn
-    if shows_changes(finding) and (lines := diff_lines(sides_of(in_time_order(finding)))):
+    if finding.has_two_sides and (lines := diff_lines(sides_of(in_time_order(finding)))):
         yield "- expected, + actual:" if finding.is_drift else "- before, + after:"
         yield from lines
     yield from blame_words(finding)
@@ -104,13 +103,14 @@ class _Suite:
         self._cases = cases
         self._output = output
 
-    def render(self, at: str) -> str:
-        """Return the suite as XML; the caller fills in its number."""
+    def render(self, at: str, number: int) -> str:
+        """Return the suite as XML."""
         counts = {
             word: sum(f"<{tag} " in case for case in self._cases)
             for word, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
         }
         attributes = {
+            "id": str(number),
             "name": self._name,
             "package": "ivs-reconciler",
             "timestamp": at,
@@ -125,7 +125,7 @@ class _Suite:
         )
         cases = "".join(f"  {case}\n" for case in self._cases)
         return (
-            f'<testsuite id="?"{head}>\n  <properties>{facts}</properties>\n{cases}'
+            f"<testsuite{head}>\n  <properties>{facts}</properties>\n{cases}"
             f"  <system-out>{self._output}</system-out>\n  <system-err></system-err>\n</testsuite>\n"
         )
 
@@ -136,7 +136,8 @@ def _case(target: str, stack: str, name: str, outcome: str) -> str:
 
 
 def _error(message: str) -> str:
-    return f'<error type="unreadable" message={_quoted(message.partition(chr(10))[0])}>{_text(message.split(chr(10)))}</error>'
+    lines = message.split("\n")
+    return f'<error type="unreadable" message={_quoted(lines[0])}>{_text(lines)}</error>'
 
 
 def _quoted(text: str) -> str:

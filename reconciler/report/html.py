@@ -29,17 +29,16 @@ from reconciler.model.kinds import CHILD_KINDS, KINDS, parent_of
 from reconciler.model.values import Ref, Value
 from reconciler.plan.plan import Action, ApplyResult, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report import actions, words
-from reconciler.report.words import Notice, apply_state, count_by_kind, plural
-from reconciler.terminal import sanitize
+from reconciler.report.words import BLOCKED, VERBS, Notice, apply_state, count_by_kind, counted_as, plural
+from reconciler.terminal import same_start, sanitize
 
-BLOCKED = "blocked"
 _NOTICE_CLASSES: Mapping[Notice, str] = {
     Notice.DELETED: "delete",
     Notice.REPLACED: "replace",
     Notice.BLOCKED: BLOCKED,
     Notice.KEYS: "update",
 }
-_SHORTEST, _LONGEST = 10, 4000
+_MIN_MARKED, _MAX_MARKED = 10, 4000
 """Lengths of the texts in which the part that differs is marked."""
 
 _MAX_CARDS = 5_000
@@ -94,20 +93,12 @@ def sides(change: FieldChange) -> Sides:
         return Sides(path, None if left is None else Text(left), None if right is None else Text(right))
     if any(members):
         return Sides(path, Text(left), Text(right), *members)
-    if _SHORTEST <= min(len(left), len(right)) <= max(len(left), len(right)) <= _LONGEST:
-        start = _shared(left, right)
-        end = _shared(left[start:][::-1], right[start:][::-1])
+    if _MIN_MARKED <= min(len(left), len(right)) <= max(len(left), len(right)) <= _MAX_MARKED:
+        start = same_start(left, right)
+        end = same_start(left[start:][::-1], right[start:][::-1])
         if (start + end) * 2 >= min(len(left), len(right)):
             return Sides(path, _marked(left, start, end), _marked(right, start, end))
     return Sides(path, Text(left), Text(right))
-
-
-def _shared(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
-    return next(
-        (at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
-        min(len(one), len(other)),
-    )
 
 
 def _marked(text: str, start: int, end: int) -> Text:
@@ -215,12 +206,12 @@ def draw(target: TargetPlan) -> Drawing:
     )
 
 
-def _bars(verbs: Counter[Verb | None]) -> Iterator[Bar]:
+def _bars(verbs: Counter[str]) -> Iterator[Bar]:
     x = float(_PADDING)
-    for verb in (*Verb, None):
+    for verb in VERBS:
         if verbs[verb]:
             width = (_KIND_BOX[0] - 2 * _PADDING) * verbs[verb] / verbs.total()
-            yield Bar(verb.value if verb else "blocked", verbs[verb], x, max(width - 1, 1))
+            yield Bar(verb, verbs[verb], x, max(width - 1, 1))
             x += width
 
 
@@ -349,7 +340,7 @@ def environment(*packages: str) -> Environment:
         undefined=StrictUndefined,
     )
     made.filters.update(_FILTERS)
-    made.tests.update(ownership_tag=actions.is_own_record, compared=words.shows_changes)
+    made.tests.update(ownership_tag=actions.is_own_record)
     made.globals.update(style=STYLE, script=SCRIPT, policy=content_policy(SCRIPT))
     return made
 
@@ -369,7 +360,7 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
     origin = {**words.origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at}
     shown = _listed(plan)
     listed = [target.actions[index] for target, indices in zip(plan.targets, shown, strict=True) for index in indices]
-    verbs = Counter(_verb(action) for action in listed)
+    verbs = Counter(map(counted_as, listed))
     targets = [
         _target(target, at, indices) for at, (target, indices) in enumerate(zip(plan.targets, shown, strict=True))
     ]
@@ -384,20 +375,13 @@ def render_plan(plan: Plan, *, extra: Mapping[str, str] | None = None, trail: Tr
         widens_words=words.WIDENS,
         origin={**origin, **(extra or {}), **options},
         targets=targets,
-        totals=_totals(targets, (*_VERBS, BLOCKED)),
+        totals=_totals(targets, VERBS),
         states=words.plan_states(plan),
         overview_words=words.overview_words,
         count=len(listed),
-        verbs=[(name, name, verbs[name]) for name in (*_VERBS, BLOCKED)],
+        verbs=[(name, name, verbs[name]) for name in VERBS],
         kinds=_kinds(action.address.kind for action in listed),
     )
-
-
-_VERBS = tuple(verb.value for verb in Verb)
-
-
-def _verb(action: Action) -> str:
-    return BLOCKED if action.blocked else action.verb.value
 
 
 def _listed(plan: Plan) -> list[list[int]]:
@@ -418,22 +402,19 @@ def _listed(plan: Plan) -> list[list[int]]:
 
 def _target(target: TargetPlan, at: int, listed: Sequence[int]) -> Mapping[str, object]:
     """Return what the template shows of one target beside its plan. A link to an action that is not listed leads to the target."""
-    all_of = Counter(map(_verb, target.actions))
-    left_out = all_of - Counter(_verb(target.actions[index]) for index in listed)
+    all_of = Counter(map(counted_as, target.actions))
+    left_out = all_of - Counter(counted_as(target.actions[index]) for index in listed)
     anchors = dict.fromkeys((action.address for action in target.actions), f"t{at}")
     summary = target.summary
-    counts = [(name, f"to {name}", getattr(summary, name)) for name in _VERBS] + [(BLOCKED, BLOCKED, summary.blocked)]
-    kinds = {
-        kind: Counter({verb.value if verb else BLOCKED: count for verb, count in row.items()})
-        for kind, row in words.count_by_kind(target).items()
-    }
+    counts = [(name, name if name == BLOCKED else f"to {name}", getattr(summary, name)) for name in VERBS]
+    kinds = count_by_kind(target)
     return {
         "plan": target,
         **_heading(at, target.name, target.account_id, target.region),
         "anchors": {**anchors, **{target.actions[index].address: f"t{at}-{index}" for index in listed}},
         "listed": listed,
         "left_out": left_out.total(),
-        "left_out_words": words.nonzero({f"to {verb}": left_out[verb] for verb in _VERBS}),
+        "left_out_words": words.nonzero({f"to {verb}": left_out[verb] for verb in VERBS}),
         "counts": [each for each in counts if each[2]],
         "rest": words.nonzero(
             {
@@ -443,7 +424,7 @@ def _target(target: TargetPlan, at: int, listed: Sequence[int]) -> Mapping[str, 
                 "unmanaged": summary.unmanaged,
             }
         ),
-        "verbs": [verb for verb in (*_VERBS, BLOCKED) if any(row[verb] for row in kinds.values())],
+        "verbs": [verb for verb in VERBS if any(row[verb] for row in kinds.values())],
         "kinds": kinds,
         "warnings": [(action, warning) for action in target.actions for warning in action.warnings],
     }
@@ -471,7 +452,6 @@ def _kinds(found: Iterable[KindName]) -> list[tuple[KindName, int]]:
 
 def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None, trail: Trail = ()) -> str:
     """Return the page of an apply's outcomes; ``extra`` and ``trail`` as for ``render_plan``."""
-    order = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
     counts = Counter(outcome.result for outcome in result.outcomes)
     heading = f"Apply {apply_state(result)}"
     if counts[Result.BLOCKED] and not counts[Result.FAILED]:
@@ -484,7 +464,7 @@ def render_result(result: ApplyResult, *, extra: Mapping[str, str] | None = None
         origin={"API calls": f"{result.calls:,}", "Duration": f"{result.seconds:.1f} s", **(extra or {})},
         counts=[(one.value.replace(" ", "-"), one.value, counts[one]) for one in Result if counts[one]],
         kinds=_kinds(outcome.address.kind for outcome in result.outcomes),
-        outcomes=sorted(result.outcomes, key=lambda outcome: order.index(outcome.result)),
+        outcomes=sorted(result.outcomes, key=lambda outcome: words.BY_SEVERITY.index(outcome.result)),
     )
 
 

@@ -47,10 +47,12 @@ from reconciler.report.markdown_layout import (
     targets_table,
 )
 from reconciler.report.words import (
+    BY_SEVERITY,
     HEADS,
     OVERVIEW_FROM,
     SETTINGS,
     TITLES,
+    VERBS,
     WIDENS,
     Notice,
     apply_state,
@@ -69,12 +71,12 @@ from reconciler.report.words import (
     notable_changes,
     notice_of,
     origin_of,
+    outcome_words,
     overview_words,
     plan_states,
     plural,
     result_states,
     settings_words,
-    shows_changes,
     summary_words,
     title_of,
 )
@@ -93,7 +95,7 @@ _WEIGHTS: Mapping[Verb, int] = {
 }
 _NOTICE_WEIGHTS: Mapping[Notice, int] = {Notice.DELETED: 0, Notice.REPLACED: 1, Notice.BLOCKED: 2, Notice.KEYS: 4}
 _MEMBERS_SHOWN = 50
-_ON_AIR, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS, _KEPT, _UNMANAGED = 3, 3, 5, 6, 7, 8, 9
+_LIVE, _WARNINGS, _DUPLICATES, _NOTES, _ORPHANS, _KEPT, _UNMANAGED = 3, 3, 5, 6, 7, 8, 9
 # A forge's highlighter colours a line of a diff fence by its first character: + green, - red, ! orange.
 _MARKS: Mapping[Verb, str] = {
     Verb.CREATE: "+",
@@ -185,12 +187,12 @@ def render_results(
     effort = (
         f"{plural(sum(result.calls for result in results), 'call')}, {sum(result.seconds for result in results):.1f} s"
     )
-    last = f"Apply {states if several else apply_state(results[0])}: {_result_words(outcomes)} ({effort}).\n\n{cut}"
+    last = f"Apply {states if several else apply_state(results[0])}: {outcome_words(outcomes)} ({effort}).\n\n{cut}"
     return fit(sections, limit=limit, reserve=reserve, cut=cut, last=last)
 
 
 def _result(result: ApplyResult, facts: Mapping[str, str]) -> Section:
-    state, words = apply_state(result), _result_words(result.outcomes)
+    state, words = apply_state(result), outcome_words(result.outcomes)
     counts = Counter(outcome.result for outcome in result.outcomes)
     head = [
         f"### Apply of {code(result.name)}: {state}",
@@ -200,20 +202,12 @@ def _result(result: ApplyResult, facts: Mapping[str, str]) -> Section:
     ]
     if not result.complete:
         head.append("Run plan to see what is left.")
-    sorts = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
     groups = [
-        Group(
-            f"{sort.value.capitalize()}: {counts[sort]:,}", _outcomes(result, sort), weight, folded=sort is Result.DONE
-        )
-        for weight, sort in enumerate(sorts)
-        if counts[sort]
+        Group(f"{one.value.capitalize()}: {counts[one]:,}", _outcomes(result, one), weight, folded=one is Result.DONE)
+        for weight, one in enumerate(BY_SEVERITY)
+        if counts[one]
     ]
     return Section("\n\n".join(head), f"**{code(result.name)}**: apply {state}: {words}", tuple(groups))
-
-
-def _result_words(outcomes: Sequence[Outcome]) -> str:
-    counts = Counter(outcome.result for outcome in outcomes)
-    return ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
 
 
 def _overview(targets: Sequence[TargetPlan], facts: Mapping[str, str]) -> Section:
@@ -245,7 +239,7 @@ def _details(targets: Sequence[TargetPlan]) -> Iterable[Section]:
         else:
             names = [targets[at].name for at in members]
             words = f"all {len(names):,} targets" if len(names) == len(targets) else _names(names)
-            common = targets[members[0]]._replace(actions=actions, summary=Summary().counting(actions))
+            common = _part(targets[members[0]], actions)
             counts = summary_words(common.summary)
             head = [f"### {words[0].upper()}{words[1:]}", f"**{counts}** in each"]
             yield _section(common, head, f"**{words}**: {counts} in each", times=len(members))
@@ -255,12 +249,17 @@ def _details(targets: Sequence[TargetPlan]) -> Iterable[Section]:
             if actions or any(_remarks(target)):
                 yield replace(_target(target, {}), of=target.name)
         elif actions or any(_remarks(target)):
-            rest = target._replace(actions=actions, summary=Summary().counting(actions))
+            rest = _part(target, actions)
             counts = _counts_words(rest, summary_words(rest.summary) if actions else "")
             title = f"Only {code(target.name)}" if actions else code(target.name)
             head = [f"### {title}", *([f"**{counts}**"] if counts else [])]
             brief = f"**{title}**" + (f": {counts}" if counts else "")
             yield replace(_section(rest, head, brief), of=target.name)
+
+
+def _part(target: TargetPlan, actions: tuple[Action, ...]) -> TargetPlan:
+    """Return the part of a target's plan with some of its actions, which alone are counted."""
+    return target._replace(actions=actions, summary=Summary().counting(actions))
 
 
 def _names(names: Sequence[str]) -> str:
@@ -301,11 +300,9 @@ def _table(target: TargetPlan) -> list[str]:
     counts = count_by_kind(target)
     if not counts:
         return []
-    verbs: list[Verb | None] = [
-        verb for verb in Verb if verb not in (Verb.ADOPT, Verb.FORGET) or any(row[verb] for row in counts.values())
-    ]
-    verbs += [None] if any(row[None] for row in counts.values()) else []
-    titles = " | ".join(verb.value.capitalize() if verb else "Blocked" for verb in verbs)
+    always = (Verb.CREATE, Verb.UPDATE, Verb.REPLACE, Verb.DELETE)
+    verbs = [verb for verb in VERBS if verb in always or any(row[verb] for row in counts.values())]
+    titles = " | ".join(verb.capitalize() for verb in verbs)
     rows = [
         f"| {kind.value} | {' | '.join(count_cell(row[verb]) for verb in verbs)} | {target.managed.get(kind, 0):,} |"
         for kind, row in counts.items()
@@ -369,7 +366,7 @@ def _remarks(target: TargetPlan) -> Iterable[Group]:
         Line(sanitize(f"  {one.address} {one.arn}: {one.explanation}"), one.address.kind.value) for one in target.kept
     ]
     for title, lines, weight in (
-        ("Live", live_channels, _ON_AIR),
+        ("Live", live_channels, _LIVE),
         ("Duplicate", duplicates, _DUPLICATES),
         ("Notes", notes, _NOTES),
         ("Orphaned, kept because prune is disabled (--prune)", orphans, _ORPHANS),
@@ -454,8 +451,8 @@ def _block(shown: ShownAction, times: int) -> Block:
     return Block("\n\n".join(parts), line, 0 if urgent else _WEIGHTS[action.verb])
 
 
-def _outcomes(result: ApplyResult, sort: Result) -> tuple[Line, ...]:
-    return tuple(_outcome(outcome) for outcome in result.outcomes if outcome.result is sort)
+def _outcomes(result: ApplyResult, of: Result) -> tuple[Line, ...]:
+    return tuple(_outcome(outcome) for outcome in result.outcomes if outcome.result is of)
 
 
 def _outcome(outcome: Outcome) -> Line:
@@ -537,7 +534,7 @@ def _drift_section(report: DriftReport, facts: Mapping[str, str]) -> Section:
         _finding_block(finding)
         for status in TITLES
         for finding in report.of(status)
-        if shows_changes(finding) or finding.blame
+        if finding.has_two_sides or finding.blame
     )
     return Section("\n\n".join(head), f"**{code(report.name)}**: {counts}", tuple(_finding_groups(report)), blocks)
 
@@ -578,7 +575,7 @@ def _finding_line(finding: Finding) -> Line:
     text = f"{_FINDING_MARKS[finding.status]} {finding.address}: "
     names = (
         [path_words(change.path) for change in finding.changes if not is_own_record(change)]
-        if shows_changes(finding)
+        if finding.has_two_sides
         else []
     )
     text += ", ".join(names) or finding.explanation
@@ -599,7 +596,7 @@ def _finding_block(finding: Finding) -> Block:
     ]
     if finding.arn:
         parts.append(code(finding.arn))
-    if shows_changes(finding) and (lines := diff_lines(sides_of(in_time_order(finding)))):
+    if finding.has_two_sides and (lines := diff_lines(sides_of(in_time_order(finding)))):
         drifted = finding.status is DriftStatus.DRIFT
         parts.append("`-` expected, `+` actual:" if drifted else "`-` before, `+` after:")
         parts.append(fenced(lines))

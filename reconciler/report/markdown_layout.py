@@ -66,16 +66,16 @@ def tag_code(text: str) -> str:
     return f"<code>{html.escape(sanitize(text) or '(empty)', quote=True)}</code>"
 
 
-def fenced(lines: Iterable[str], info: str = "diff") -> str:
-    """Return lines in a fence that none of them can close."""
+def fenced(lines: Iterable[str]) -> str:
+    """Return the lines of a diff in a fence that none of them can close."""
     shown = [sanitize(line) for line in lines]
     marks = fence_for(shown)
-    return "\n".join((marks + info, *shown, marks))
+    return "\n".join((marks + "diff", *shown, marks))
 
 
 def fence_for(lines: Iterable[str]) -> str:
     """Return backticks longer than any run in these lines, at least three."""
-    return "`" * max(3, *(_longest_run(line) + 1 for line in lines), 3)
+    return "`" * max([3, *(_longest_run(line) + 1 for line in lines)])
 
 
 def link(words: str, url: str) -> str:

@@ -60,7 +60,7 @@ from reconciler.report.words import (
     summary_words,
     until_words,
 )
-from reconciler.terminal import sanitize
+from reconciler.terminal import sanitize, shortened
 
 if TYPE_CHECKING:
     from reconciler.drift.report import DriftReport, Finding
@@ -85,6 +85,7 @@ _RESULTS: Mapping[Result, str] = {
 }
 _LIST_LIMIT = 20
 _MEMBERS_SHOWN = 6
+_MAX_VALUE = 200
 
 
 def plain(text: str, tone: str) -> str:
@@ -105,14 +106,8 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
         targets.append(f"{OVERRIDES}: {paint(', '.join(plan.options.allowances), 'change')}\n")
     head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
     if plan.shards:
-        head.append(shards_line(plan.shards, _count(plan)) + "\n")
-    overview = _overview(plan_states(plan), paint) if _count(plan) >= OVERVIEW_FROM else []
-    return "\n".join((*head, *overview, *_settings(plan, paint), *targets))
-
-
-def _count(plan: Plan) -> int:
-    """Return the number of targets, those that could not be read included."""
-    return len(plan.targets) + len(plan.failed)
+        head.append(shards_line(plan.shards, len(plan.targets) + len(plan.failed)) + "\n")
+    return "\n".join((*head, *_overview(plan_states(plan), paint), *_settings(plan, paint), *targets))
 
 
 def render_drifts(
@@ -125,10 +120,8 @@ def render_drifts(
 ) -> str:
     """Return the drift reports of all targets. ``failed`` are those that could not be read, and why; ``shards`` those that the targets are of."""
     each = [render_drift(report, paint=paint, verbose=verbose) for report in reports]
-    count = len(reports) + len(failed)
-    head = [shards_line(shards, count) + "\n"] if shards else []
-    overview = _overview(drift_states(reports, failed), paint) if count >= OVERVIEW_FROM else []
-    return "\n".join((*head, *overview, *each))
+    head = [shards_line(shards, len(reports) + len(failed)) + "\n"] if shards else []
+    return "\n".join((*head, *_overview(drift_states(reports, failed), paint), *each))
 
 
 _STATE_TONES = {
@@ -203,7 +196,7 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
     state = apply_state(result)
     head = paint(f"Apply {state}", {"complete": "good", "incomplete": "change"}.get(state, "bad"))
     lines.append(
-        f"{head} for {result.name}: {outcome_words(result)} ({plural(result.calls, 'call')}, {result.seconds:.1f} s)."
+        f"{head} for {result.name}: {outcome_words(result.outcomes)} ({plural(result.calls, 'call')}, {result.seconds:.1f} s)."
     )
     if not result.complete:
         lines.append("Run plan to see what is left.")
@@ -212,7 +205,7 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
 
 def render_results(plan: Plan, results: Sequence[ApplyResult], *, paint: Paint = plain) -> str:
     """Return how the apply of all targets ended, a line each, if there are more than a few."""
-    return "\n".join(_overview(apply_states(plan, results), paint)) if _count(plan) >= OVERVIEW_FROM else ""
+    return "\n".join(_overview(apply_states(plan, results), paint))
 
 
 def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:
@@ -272,12 +265,10 @@ def _gained_and_lost(gained: Iterable[str], lost: Iterable[str], paint: Paint) -
 
 
 def _call(step: Step) -> str:
-    shown = ", ".join(f"{sanitize(key)}: {_short(show_value(value))}" for key, value in step.parameters.items())
+    shown = ", ".join(
+        f"{sanitize(key)}: {shortened(show_value(value), _MAX_VALUE)}" for key, value in step.parameters.items()
+    )
     return f"{step.operation}({shown}){sanitize(until_words(step))}"
-
-
-def _short(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _live_channels(target: TargetPlan, paint: Paint) -> list[str]:
@@ -288,7 +279,7 @@ def _live_channels(target: TargetPlan, paint: Paint) -> list[str]:
         f"      {sanitize(str(channel.address))}  {broadcast_words(channel)}"
         for channel in target.live_channels[:_LIST_LIMIT]
     ]
-    return lines + _more(len(target.live_channels))
+    return lines + more_lines(len(target.live_channels))
 
 
 def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
@@ -300,10 +291,11 @@ def _orphans(target: TargetPlan, paint: Paint) -> list[str]:
     for orphan in target.orphans[:_LIST_LIMIT]:
         arn = f"  {paint(sanitize(orphan.arn), 'dim')}" if orphan.arn else ""
         lines.append(f"      {sanitize(str(orphan.address))}{arn}{'  (protected)' if orphan.protected else ''}")
-    return lines + _more(len(target.orphans))
+    return lines + more_lines(len(target.orphans))
 
 
-def _more(count: int, limit: int = _LIST_LIMIT) -> list[str]:
+def more_lines(count: int, limit: int = _LIST_LIMIT) -> list[str]:
+    """Return the line at the end of a list that was cut at a limit; none if it was not."""
     return [f"      … and {count - limit:,} more"] if count > limit else []
 
 
@@ -327,7 +319,7 @@ def _kept(target: TargetPlan, paint: Paint) -> list[str]:
             f"  {paint('kept', 'note')} {sanitize(str(kept.address))}: {sanitize(kept.usage)}",
             f"      {sanitize(kept.arn)}, replaced by {sanitize(kept.replaced_by)}",
             *(f"      used by {unmanaged_words(one)}  {paint(sanitize(one.arn), 'dim')}" for one in kept.users),
-            *_more(kept.used_by, len(kept.users)),
+            *more_lines(kept.used_by, len(kept.users)),
         ]
     return lines
 
@@ -382,7 +374,7 @@ def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
         yield f"      {paint(sanitize(finding.arn), 'dim')}"
     for line in blame_words(finding):
         yield f"      {sanitize(line)}"
-    if finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and finding.arn:
+    if finding.has_two_sides:
         shown = sides_of(changes)
         width = max((len(change.name) for change in shown), default=0)
         for change in shown:
@@ -411,7 +403,7 @@ def unmanaged_lines(resources: Sequence[UnmanagedResource], paint: Paint, *, lim
         "",
         f"  {plural(len(resources), 'unmanaged resource')}, not changed:",
         *(f"      {unmanaged_words(one)}  {paint(sanitize(one.arn), 'dim')}" for one in resources[:limit]),
-        *_more(len(resources), limit),
+        *more_lines(len(resources), limit),
     ]
 
 

@@ -16,12 +16,14 @@ from reconciler.diff import FieldChange
 from reconciler.drift import DriftStatus
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
+from reconciler.model.resource import Stream
 from reconciler.model.target import Shards
 from reconciler.plan.plan import (
     Action,
     ApplyResult,
     Base,
     LiveChannel,
+    Outcome,
     Plan,
     Result,
     SettingChange,
@@ -32,7 +34,7 @@ from reconciler.plan.plan import (
 )
 from reconciler.plan.steps import Expected
 from reconciler.report.actions import path_words, show_value
-from reconciler.terminal import sanitize
+from reconciler.terminal import sanitize, shortened
 
 if TYPE_CHECKING:
     from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, Finding, Ignored
@@ -126,7 +128,7 @@ def apply_states(plan: Plan, results: Iterable[ApplyResult]) -> list[TargetState
 
 def result_states(results: Iterable[ApplyResult]) -> list[TargetState]:
     """Return how the apply of each target ended."""
-    return [TargetState(one.name, "", "", _apply_state(one), outcome_words(one)) for one in results]
+    return [TargetState(one.name, "", "", _apply_state(one), outcome_words(one.outcomes)) for one in results]
 
 
 def _apply_state(result: ApplyResult) -> str:
@@ -135,10 +137,14 @@ def _apply_state(result: ApplyResult) -> str:
     return {"complete": "applied", "partially failed": "failed"}.get(state, state)
 
 
-def outcome_words(result: ApplyResult) -> str:
+def outcome_words(outcomes: Iterable[Outcome]) -> str:
     """Return the counts of an apply's outcomes: ``49 done, 1 failed``."""
-    counts = Counter(outcome.result for outcome in result.outcomes)
+    counts = Counter(outcome.result for outcome in outcomes)
     return ", ".join(f"{counts[one]:,} {one.value}" for one in Result if counts[one] or one is Result.DONE)
+
+
+BY_SEVERITY = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
+"""The order in which a report lists the outcomes of an apply."""
 
 
 def failed_states(failed: Mapping[str, str]) -> list[TargetState]:
@@ -254,12 +260,10 @@ def settings_words(base: Base | None) -> list[tuple[str, bool]]:
 
 
 def _setting_words(change: SettingChange) -> str:
-    before, after = ("(not set)" if value is None else _cut(value) for value in (change.before, change.after))
+    before, after = (
+        "(not set)" if value is None else shortened(value, _MAX_VALUE) for value in (change.before, change.after)
+    )
     return f"{change.path}: {before} -> {after}"
-
-
-def _cut(value: str) -> str:
-    return value if len(value) <= _MAX_VALUE else value[:_MAX_VALUE] + "…"
 
 
 def until_words(step: Step) -> str:
@@ -272,7 +276,7 @@ def until_words(step: Step) -> str:
     return f" until {until.member} is {until.equals}"
 
 
-def live_channels_words(channels: Sequence[LiveChannel]) -> str:
+def live_channels_words(channels: Sequence[LiveChannel | Stream]) -> str:
     """Return how many channels are live and how many viewers they have: ``2 live channels, 1,204 viewers``."""
     known = sum(max(0, channel.viewers) for channel in channels)
     least = "at least " if any(channel.viewers < 0 for channel in channels) else ""
@@ -282,8 +286,12 @@ def live_channels_words(channels: Sequence[LiveChannel]) -> str:
 def broadcast_words(channel: LiveChannel) -> str:
     """Return since when a channel is live, and how many viewers it has."""
     health = f", {channel.health.lower()}" if channel.health not in ("HEALTHY", "UNKNOWN") else ""
-    viewers = "viewers not counted" if channel.viewers < 0 else plural(channel.viewers, "viewer")
-    return f"live since {sanitize(channel.since)}, {viewers}{sanitize(health)}"
+    return f"live since {sanitize(channel.since)}, {viewers_words(channel.viewers)}{sanitize(health)}"
+
+
+def viewers_words(viewers: int) -> str:
+    """Return a number of viewers, which is negative if it is unknown."""
+    return "viewers not counted" if viewers < 0 else plural(viewers, "viewer")
 
 
 def duration_words(seconds: float) -> str:
@@ -317,7 +325,7 @@ TITLES: Mapping[DriftStatus, str] = {
     DriftStatus.ORPHAN: "Orphaned",
     DriftStatus.KEPT: "Kept",
 }
-"""Headings, most severe first."""
+"""Headings, most severe first; in lower case the words of counts."""
 
 HEADS: Mapping[DriftStatus, str] = {
     DriftStatus.DRIFT: "has drifted",
@@ -340,18 +348,12 @@ def headline(*reports: DriftReport) -> str:
 
 def drift_counts(*reports: DriftReport) -> str:
     """Return the counts of drift reports that are not zero, added up."""
-    counts: Counter[str] = Counter()
-    for report in reports:
-        counts["drifted"] += len(report.of(DriftStatus.DRIFT))
-        counts["missing"] += len(report.of(DriftStatus.MISSING))
-        counts["without owner tags"] += len(report.of(DriftStatus.UNTAGGED))
-        counts["duplicate"] += len(report.of(DriftStatus.DUPLICATE))
-        counts["pending"] += len(report.of(DriftStatus.PENDING))
-        counts["orphaned"] += len(report.of(DriftStatus.ORPHAN))
-        counts["kept"] += len(report.of(DriftStatus.KEPT))
-        counts["in sync"] += report.unchanged
-        counts["unmanaged"] += len(report.unmanaged)
-        counts["ignored"] += report.ignored_differences
+    found = Counter(finding.status for report in reports for finding in report.findings)
+    counts = {title.lower(): found[status] for status, title in TITLES.items()} | {
+        "in sync": sum(report.unchanged for report in reports),
+        "unmanaged": sum(len(report.unmanaged) for report in reports),
+        "ignored": sum(report.ignored_differences for report in reports),
+    }
     return nonzero(counts) or "no resources"
 
 
@@ -386,11 +388,6 @@ def blame_words(finding: Finding) -> tuple[str, ...]:
         return ()
     lines = [f"by {call_words(call)}" for call in finding.blame.calls]
     return (*lines, finding.blame.remark) if finding.blame.remark else tuple(lines)
-
-
-def shows_changes(finding: Finding) -> bool:
-    """Whether a finding has two sides to show: a live resource that differs from the spec."""
-    return finding.status in (DriftStatus.DRIFT, DriftStatus.PENDING) and finding.arn is not None
 
 
 def in_time_order(finding: Finding) -> tuple[FieldChange, ...]:
@@ -464,11 +461,21 @@ def notable_changes(target: TargetPlan) -> tuple[Notable, ...]:
     return tuple(group for group in groups if group.actions or group.also)
 
 
-def count_by_kind(target: TargetPlan) -> Mapping[KindName, Counter[Verb | None]]:
-    """Return, for each kind that has actions, how many of each verb, and under ``None`` how many are blocked; kinds in the order of creation."""
-    counts: dict[KindName, Counter[Verb | None]] = {kind: Counter() for kind in KINDS}
+BLOCKED = "blocked"
+VERBS = (*(verb.value for verb in Verb), BLOCKED)
+"""What an action is counted as."""
+
+
+def counted_as(action: Action) -> str:
+    """Return which of ``VERBS`` an action is counted as: its own, unless it is blocked."""
+    return BLOCKED if action.blocked else action.verb.value
+
+
+def count_by_kind(target: TargetPlan) -> Mapping[KindName, Counter[str]]:
+    """Return, for each kind that has actions, how many there are of each of ``VERBS``; kinds in the order of creation."""
+    counts: dict[KindName, Counter[str]] = {kind: Counter() for kind in KINDS}
     for action in target.actions:
-        counts[action.address.kind][None if action.blocked else action.verb] += 1
+        counts[action.address.kind][counted_as(action)] += 1
     return {kind: verbs for kind, verbs in counts.items() if verbs}
 
 

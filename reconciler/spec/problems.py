@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from reconciler.errors import Problem, SpecError
-from reconciler.terminal import sanitize
+from reconciler.terminal import same_start, sanitize
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -157,17 +157,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     # Of equally similar words, take the one with the longest common prefix.
     best = max(
         found,
-        key=lambda near: (round(difflib.SequenceMatcher(None, short, near).ratio(), 3), _shared_start(short, near)),
+        key=lambda near: (round(difflib.SequenceMatcher(None, short, near).ratio(), 3), same_start(short, near)),
         default="",
     )
     return folded[best] if best else ""
-
-
-def _shared_start(one: str, other: str) -> int:
-    return next(
-        (index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
-        min(len(one), len(other)),
-    )
 
 
 def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:

@@ -18,7 +18,7 @@ from reconciler.model.kinds import Service
 from reconciler.model.kinds.ivs import IVS
 from reconciler.plan.steps import Call, Expected, expected
 from reconciler.report.words import duration_words, plural, tally_words
-from reconciler.terminal import screen, width_of
+from reconciler.terminal import screen, shortened, width_of
 
 _MIN_REMAINING_SECONDS = 5.0
 _REDRAW_SECONDS = 0.05
@@ -98,8 +98,7 @@ class Meter:
                 tally = tally_words(self._targets, self._done, self._failed, seconds, datetime.now(UTC).astimezone())
                 # The text of a target says "target: 5 calls", so it cannot be taken for a count.
                 parts.insert(0, tally)
-            text = f"reading {', '.join(parts)}"
-            text = text if len(text) <= width else text[: width - 1] + "…"
+            text = shortened(f"reading {', '.join(parts)}", width)
             self._stream.write(f"\r{text:<{self._shown}}")
             self._stream.flush()
             self._shown, self._shown_at = len(text), now
