@@ -211,7 +211,7 @@ def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
     """Return the findings of an action: two if one resource was changed outside and in the spec, the pending one last."""
     match action.verb:
         case Verb.ADOPT if action.reason is Reason.OWNER_TAGS_LOST:
-            explanation = f"lost its owner tags outside ivs-reconciler since the last apply; restore them with adopt {action.address} {action.arn}, or --adopt"
+            explanation = f"removed outside ivs-reconciler since the last apply; restore them with adopt {action.address} {action.arn}, or apply --adopt"
             return (Finding(action.address, DriftStatus.UNTAGGED, explanation, action.arn, action.changes),)
         case Verb.CREATE if parent_of(action.address) in state.untagged:
             return ()  # nothing was read about the stream key of such a channel

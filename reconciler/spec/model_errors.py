@@ -189,6 +189,10 @@ def _wrong_type(found: _PydanticError) -> Fault:
         hint = 'write a string, or "" for none'
     elif found.path[-1:] == ("streamKey",) and isinstance(found.value, str):
         hint = _NO_SECRETS
+    elif found.path[-1:] == ("streamKey",) and found.value is True:
+        hint = "write streamKey: {}"
+    elif found.path[-1:] == ("streamKey",) and found.value is False:
+        hint = "remove it: without streamKey the key is not managed"
     return found.fault(f"{found.name} must be {needed}, not {given}".lstrip(), hint)
 
 

@@ -54,7 +54,10 @@ def fill(text: str, names: Mapping[str, str]) -> tuple[str, Fault | None]:
         return names.get(name, "x")
 
     filled = _TOKEN.sub(replaced, text)
-    return filled, _unknown(text, unknown[0], names) if unknown else None
+    if not unknown:
+        return filled, None
+    # The sign of a Terraform or shell variable is part of what is unknown.
+    return _TOKEN.sub(replaced, text.replace("${", "{")), _unknown(text, unknown[0], names)
 
 
 def _unknown(text: str, name: str, names: Mapping[str, str]) -> Fault:
@@ -66,6 +69,8 @@ def _unknown(text: str, name: str, names: Mapping[str, str]) -> Fault:
             (), f"{quote(text)} contains {{accountId}}, which the target does not state", "add accountId to the target"
         )
     known = [f"{{{one}}}" for one in names]
+    if f"${{{name}}}" in text:
+        return Fault((), what, f"write the value: there are no variables; the placeholders are {', '.join(known)}")
     return Fault((), what, suggestion(f"{{{name}}}", known, otherwise=f"the placeholders are {', '.join(known)}"))
 
 
