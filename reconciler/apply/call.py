@@ -26,7 +26,7 @@ NOT_FOUND = "ResourceNotFoundException"
 CONFLICT = "ConflictException"
 UNREADABLE = "UnreadableAnswer"
 
-_DELETES = frozenset(kind.delete for kind in KINDS.values())
+DELETES = frozenset(kind.delete for kind in KINDS.values())
 _UPDATES_WITH_STATE = frozenset(kind.update for kind in KINDS.values() if kind.ready)
 _FIRST_DELAY = 1.0
 _MAX_DELAY = 3.0
@@ -186,7 +186,7 @@ def retry_reason(attempt: Attempt, error: AwsError) -> str | None:
     """Return why the same call may soon succeed, or ``None``."""
     operation = attempt.step.operation
     if error.code == CONFLICT and attempt.age < IN_USE_SECONDS:
-        if operation in _DELETES and attempt.step.after:
+        if operation in DELETES and attempt.step.after:
             return "the resource is still in use"
         if operation in _UPDATES_WITH_STATE and attempt.calls + error.calls > 1:
             return "an earlier request for the same change, whose answer was lost, is still in progress"

@@ -16,6 +16,7 @@ from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import Stream
+from reconciler.plan.live_channels import LIST_STREAMS
 from reconciler.plan.plan import Result, Step, StepOutcome
 
 _INTERRUPTING = frozenset(operation for kind in KINDS.values() if kind.live for operation in (kind.update, kind.delete))
@@ -191,12 +192,12 @@ def _active_streams(call: Callable[[str, Mapping[str, object]], Answer]) -> dict
     found: dict[str, Stream] = {}
     token = ""
     while True:
-        data = call("ListStreams", {"maxResults": _PAGE, **({"nextToken": token} if token else {})}).data
+        data = call(LIST_STREAMS, {"maxResults": _PAGE, **({"nextToken": token} if token else {})}).data
         page = data.get("streams")
         if not isinstance(page, list):
             raise AwsError(
-                "ListStreams: the answer has no list 'streams', so it is unknown which channels are live",
-                operation="ListStreams",
+                f"{LIST_STREAMS}: the answer has no list 'streams', so it is unknown which channels are live",
+                operation=LIST_STREAMS,
                 code="UnreadableAnswer",
             )
         found.update((stream.channel_arn, stream) for stream in map(Stream.of, page))

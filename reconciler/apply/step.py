@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.apply.call import (
+    DELETES,
     LAG_SECONDS,
     NOT_FOUND,
     Attempt,
@@ -25,20 +26,19 @@ from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import AwsError, os_reason
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
-from reconciler.model.kinds import KINDS, TAG
+from reconciler.model.kinds import TAG
 from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
 from reconciler.network import is_out_of_descriptors, out_of_descriptors
+from reconciler.plan.live_channels import STOP_STREAM
 from reconciler.plan.plan import Result, Step, StepOutcome, Until
 
 WAIT_SECONDS = 90.0
 """How long to wait for a state; the IVS user guide says up to 20 seconds."""
 
-STOP_STREAM = "StopStream"
 _LOCAL = "LocalError"
 _NOT_LIVE = "ChannelNotBroadcasting"
-_DELETES = frozenset(kind.delete for kind in KINDS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _send(attempt: Attempt) -> tuple[StepOutcome, Mapping[Address, Bound]]:
         try:
             answer = attempt.call(attempt.step.operation, parameters)
         except AwsError as error:
-            if (error.code == NOT_FOUND and attempt.step.operation in _DELETES) or (
+            if (error.code == NOT_FOUND and attempt.step.operation in DELETES) or (
                 error.code == _NOT_LIVE and attempt.step.operation == STOP_STREAM
             ):
                 attempt.count(error)

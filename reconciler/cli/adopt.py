@@ -150,6 +150,7 @@ def _adoptions_only(plan: TargetPlan, adopt: Mapping[Address, str]) -> TargetPla
     from reconciler.model.kinds import parent_of
     from reconciler.plan.order import blocked_verdicts, with_verdicts
     from reconciler.plan.plan import Verb
+    from reconciler.plan.selection import part_of
 
     left = {
         index: "is not part of this adoption: apply it first"
@@ -157,17 +158,8 @@ def _adoptions_only(plan: TargetPlan, adopt: Mapping[Address, str]) -> TargetPla
         if not (parent_of(action.address) in adopt and (action.verb is Verb.ADOPT or action.blocked))
     }
     actions = with_verdicts(plan.actions, blocked_verdicts(plan.actions, {}, left), left)
-    count = len(left)
-    notes = (f"{count:,} other {'action is' if count == 1 else 'actions are'} due; run plan for them",) if left else ()
-    return plan._replace(
-        actions=actions,
-        summary=plan.summary.counting(actions),
-        orphans=(),
-        duplicates=(),
-        kept=(),
-        quotas=(),
-        live_channels=tuple(one for one in plan.live_channels if one.address in adopt),
-        notes=notes,
+    return part_of(plan, actions, len(left), "plan")._replace(
+        quotas=(), live_channels=tuple(one for one in plan.live_channels if one.address in adopt)
     )
 
 
@@ -283,8 +275,10 @@ def _forgettable(survey: Survey) -> set[Address]:
 
 
 def _chosen(survey: Survey, exact: frozenset[Address], globs: tuple[str, ...]) -> frozenset[Address]:
+    from reconciler.plan.selection import matches_any
+
     managed = _forgettable(survey)
-    matching = {address for address in managed for glob in globs if fnmatchcase(str(address), glob)}
+    matching = {address for address in managed if matches_any(address, globs)}
     return frozenset(matching | (exact & managed))
 
 
@@ -345,21 +339,12 @@ def _forgotten_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPl
     """Return the part of a plan that forgets these resources, and the stream keys of these channels. Other actions that are due are counted."""
     from reconciler.model.kinds import parent_of
     from reconciler.plan.plan import Verb
+    from reconciler.plan.selection import part_of
 
     actions = tuple(
         action
         for action in plan.actions
         if action.verb is Verb.FORGET and not addresses.isdisjoint((action.address, parent_of(action.address)))
     )
-    left = len(plan.actions) - len(actions)
-    notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run plan for them",) if left else ()
-    return plan._replace(
-        actions=actions,
-        summary=plan.summary.counting(actions)._replace(orphaned=0),
-        orphans=(),
-        duplicates=(),
-        kept=(),
-        quotas=(),
-        live_channels=(),
-        notes=notes,
-    )
+    part = part_of(plan, actions, len(plan.actions) - len(actions), "plan")
+    return part._replace(summary=part.summary._replace(orphaned=0), quotas=(), live_channels=())

@@ -27,12 +27,14 @@ from reconciler.cli.plan import add_executor, executor_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import ExitStack
+    from pathlib import Path
 
     from reconciler.errors import AwsError
     from reconciler.executors import Executor, Task
     from reconciler.executors.fleet import ApplyElsewhere
     from reconciler.model.target import Project, Shards, Target
-    from reconciler.plan.plan import Plan
+    from reconciler.plan.plan import Plan, PlanOptions
     from reconciler.workflow.survey import Survey
 
 
@@ -94,16 +96,13 @@ def _apply(args: argparse.Namespace, context: Context) -> int:
 
 def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     import contextlib
-    import sys
     from pathlib import Path
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.cli.plan import warn
-    from reconciler.executors import Threads
-    from reconciler.executors.fleet import read_all, tasks_of
+    from reconciler.executors.fleet import tasks_of
     from reconciler.git.clone import head_commit
-    from reconciler.workflow.progress import reading
-    from reconciler.workflow.survey import check_globs, combine_plans, survey_targets
+    from reconciler.workflow.survey import check_globs, combine_plans
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
@@ -113,62 +112,82 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     with contextlib.ExitStack() as stack:
         adopt = stack.enter_context(adoptions_of(args, context, project, targets, desired))
         lost = stack.enter_context(hold_locks(args, targets))
-        if not isinstance(executor, Threads):
-            tasks = tasks_of(project, targets, desired, options, adopt)
-            elsewhere = _elsewhere(executor, tasks, project, args)
-            with reading(sys.stderr, len(targets)) as progress:
-                surveys = read_all(executor, tasks, project, progress, missed)
-            check_globs(options, desired, surveys, specs_of_other_shards(context, project, options, desired.keys()))
-            warn(warning for state in desired.values() for warning in state.warnings)
-            commit = head_commit(Path(project.root))
-            plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
-            return approve_and_run(plan, surveys, project, args, context, lost=lost, elsewhere=elsewhere, missed=missed)
-        with reading(sys.stderr, len(targets)) as progress:
-            surveys = stack.enter_context(
-                survey_targets(
-                    project,
-                    targets,
-                    options,
-                    desired=desired,
-                    adopt=adopt,
-                    progress=progress,
-                    at_once=args.targets_at_once,
-                    missed=missed,
-                )
-            )
+        tasks = tasks_of(project, targets, desired, options, adopt)
+        surveys, elsewhere = _read(stack, executor, project, tasks, options, args, missed)
         check_globs(options, desired, surveys, specs_of_other_shards(context, project, options, desired.keys()))
         warn(warning for state in desired.values() for warning in state.warnings)
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
-        return approve_and_run(plan, surveys, project, args, context, lost=lost, missed=missed)
+        return approve_and_run(plan, surveys, project, args, context, lost=lost, elsewhere=elsewhere, missed=missed)
 
 
-def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PLR0915 - one check after the other
+def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     import contextlib
-    import sys
-    from pathlib import Path
+    from functools import partial
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.errors import AdoptionError, StalePlan
-    from reconciler.executors import Threads
     from reconciler.executors.fleet import tasks_of
-    from reconciler.git.clone import require_current
     from reconciler.git.committed import require_committed
-    from reconciler.git.revision import guarded, read_base
-    from reconciler.workflow.progress import reading
-    from reconciler.workflow.reports import merge_plans
-    from reconciler.workflow.saved_plans import (
-        check_project,
-        load_plan,
-        mark_applied,
-        plan_to_run,
-        select_targets,
-        stale_reasons,
-    )
-    from reconciler.workflow.survey import survey_targets
+    from reconciler.workflow.saved_plans import load_plan, mark_applied, plan_to_run, stale_reasons
 
     _refuse_plan_options(args)
     saved = [(path, load_plan(path)) for path in (context.directory / name for name in args.plan_files)]
+    plan, project, targets = _checked(saved, args, context)
+    check_can_prompt(args)
+    approved = {target.name: target for target in plan.targets}
+    targets = tuple(target for target in targets if target.name in approved)
+    desired = desired_of(project, targets)
+    if args.require_commit:
+        require_committed(project, desired)
+    executor = executor_of(args, context)
+    missed: dict[str, AwsError] = {}
+    with contextlib.ExitStack() as stack:
+        lost = stack.enter_context(hold_locks(args, targets))
+        adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
+        tasks = [
+            task._replace(approved=approved[task.target.name])
+            for task in tasks_of(project, targets, desired, plan.options, adopt)
+        ]
+        try:
+            surveys, elsewhere = _read(stack, executor, project, tasks, plan.options, args, missed)
+        except AdoptionError as error:
+            raise StalePlan.because(map(str, error.problems)) from None
+        if elsewhere is None:  # otherwise each worker has compared its target with the saved plan
+            if changed := stale_reasons(plan, surveys):
+                raise StalePlan.because(changed)
+            surveys = tuple(
+                survey._replace(plan=plan_to_run(approved[survey.target.name], survey)) for survey in surveys
+            )
+        files = [(path, [target for target in one.targets if target.name in approved]) for path, one in saved]
+        return approve_and_run(
+            plan,
+            surveys,
+            project,
+            args,
+            context,
+            lost=lost,
+            before_first_call=partial(mark_applied, files),
+            elsewhere=elsewhere,
+            missed=missed,
+        )
+
+
+def _checked(
+    saved: Sequence[tuple[Path, Plan]], args: argparse.Namespace, context: Context
+) -> tuple[Plan, Project, tuple[Target, ...]]:
+    """Return saved plans as one, with the options of this run, and its project and targets, once it fits them.
+
+    Raises ``StalePlan`` and ``UsageError`` if it does not.
+    """
+    from pathlib import Path
+
+    from reconciler.errors import StalePlan
+    from reconciler.git.clone import require_current
+    from reconciler.git.revision import guarded, read_base
+    from reconciler.workflow.reports import merge_plans
+    from reconciler.workflow.saved_plans import check_project, select_targets
+
     plan = select_targets(merge_plans([(str(path), one) for path, one in saved]), context.targets)
     plan = plan._replace(options=plan.options.allowing(plan_options_of(args)))
     project, targets = project_of(context)
@@ -186,81 +205,47 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:  # noqa: PL
     if args.base:
         # The file may have been edited, its base included; the command line was not.
         project = guarded(project, read_base(project, args.base))
-    check_can_prompt(args)
-    planned = {target.name for target in plan.targets}
-    targets = tuple(target for target in targets if target.name in planned)
-    desired = desired_of(project, targets)
-    if args.require_commit:
-        require_committed(project, desired)
-    executor = executor_of(args, context)
-    missed: dict[str, AwsError] = {}
-    with contextlib.ExitStack() as stack:
-        lost = stack.enter_context(hold_locks(args, targets))
-        adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
-        by_name = {target.name: target for target in plan.targets}
-        files = [(path, [target for target in one.targets if target.name in by_name]) for path, one in saved]
-        first = lambda: mark_applied(files)  # noqa: E731 - an argument of both ways
-        if not isinstance(executor, Threads):
-            tasks = tasks_of(project, targets, desired, plan.options, adopt)
-            elsewhere = _elsewhere(executor, tasks, project, args)
-            found = _read_approved(
-                executor, [task._replace(approved=by_name[task.target.name]) for task in tasks], project, missed
-            )
-            return approve_and_run(
-                plan,
-                found,
-                project,
-                args,
-                context,
-                lost=lost,
-                before_first_call=first,
-                elsewhere=elsewhere,
-                missed=missed,
-            )
-        try:
-            with reading(sys.stderr, len(targets)) as progress:
-                surveys = stack.enter_context(
-                    survey_targets(
-                        project,
-                        targets,
-                        plan.options,
-                        desired=desired,
-                        adopt=adopt,
-                        progress=progress,
-                        at_once=args.targets_at_once,
-                        missed=missed,
-                    )
-                )
-        except AdoptionError as error:
-            raise StalePlan.because(map(str, error.problems)) from None
-        moved = stale_reasons(plan, surveys)
-        if moved:
-            raise StalePlan.because(moved)
-        work = [survey._replace(plan=plan_to_run(by_name[survey.target.name], survey)) for survey in surveys]
-        return approve_and_run(plan, work, project, args, context, lost=lost, before_first_call=first, missed=missed)
+    return plan, project, targets
 
 
-def _read_approved(
-    executor: Executor, tasks: Sequence[Task], project: Project, missed: dict[str, AwsError]
-) -> tuple[Survey, ...]:
-    """Return the surveys of targets with saved plans that could be read. Raises ``StalePlan`` if one is not what the spec and live state make."""
+def _read(
+    stack: ExitStack,
+    executor: Executor,
+    project: Project,
+    tasks: Sequence[Task],
+    options: PlanOptions,
+    args: argparse.Namespace,
+    missed: dict[str, AwsError],
+) -> tuple[tuple[Survey, ...], ApplyElsewhere | None]:
+    """Return the surveys of the targets that could be read, and what applies their plans, unless this process does.
+
+    ``stack`` keeps connections open, ``missed`` receives the errors of the others. Raises ``AdoptionError``, ``AwsError`` and ``StalePlan``.
+    """
     import sys
 
-    from reconciler.errors import AdoptionError, StalePlan
-    from reconciler.executors.fleet import read_all
+    from reconciler.executors import Threads
+    from reconciler.executors.fleet import ApplyElsewhere, read_all
     from reconciler.workflow.progress import reading
+    from reconciler.workflow.survey import survey_targets
 
-    try:
-        with reading(sys.stderr, len(tasks)) as progress:
-            return read_all(executor, tasks, project, progress, missed)
-    except AdoptionError as error:
-        raise StalePlan.because(map(str, error.problems)) from None
-
-
-def _elsewhere(executor: Executor, tasks: Sequence[Task], project: Project, args: argparse.Namespace) -> ApplyElsewhere:
-    from reconciler.executors.fleet import ApplyElsewhere
-
-    return ApplyElsewhere(executor, tasks, with_outputs=bool(args.format == "json" or project.outputs))
+    with reading(sys.stderr, len(tasks)) as progress:
+        if not isinstance(executor, Threads):
+            with_outputs = bool(args.format == "json" or project.outputs)
+            surveys = read_all(executor, tasks, project, progress, missed)
+            return surveys, ApplyElsewhere(executor, tasks, with_outputs)
+        surveys = stack.enter_context(
+            survey_targets(
+                project,
+                tuple(task.target for task in tasks),
+                options,
+                desired={task.target.name: task.desired for task in tasks},
+                adopt={task.target.name: task.adopt for task in tasks},
+                progress=progress,
+                at_once=args.targets_at_once,
+                missed=missed,
+            )
+        )
+        return surveys, None
 
 
 def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:

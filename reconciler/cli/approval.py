@@ -22,13 +22,14 @@ from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting, event
 from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
-from reconciler.executors.fleet import ApplyElsewhere
+from reconciler.executors.fleet import ApplyElsewhere, Silent
 from reconciler.git.committed import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.resource import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.model.values import format_time
 from reconciler.plan.codec import lines
+from reconciler.plan.live_channels import LIST_STREAMS
 from reconciler.plan.plan import ApplyResult, FailedTarget, Outcome, Plan, PlanOptions, Result
 from reconciler.report.accounts import outputs_json
 from reconciler.report.text import Paint, render_result, render_results
@@ -38,8 +39,8 @@ from reconciler.workflow.history import find_unknown_commit
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import Published, outputs_of, publish_files, publish_parameters, survey_after
-from reconciler.workflow.progress import interruptible
-from reconciler.workflow.run import apply_plans
+from reconciler.workflow.progress import interruptible, local_now
+from reconciler.workflow.run import ApplyObserver, apply_plans
 from reconciler.workflow.survey import Survey, combine_failures, map_targets
 
 if TYPE_CHECKING:
@@ -118,62 +119,70 @@ def approve_and_run(
     )
     failure = combine_failures(tuple(project.targets[name] for name in missed), tuple(missed.values()))
     _show(plan, surveys, project, args, context)
-    paint = context.paint(sys.stdout)
-    work = {target.name: len(target.actions) for target in plan.targets if target.actions}
-    events = _JsonLines(work) if args.format == "json" else None
+    as_json = args.format == "json"
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
-    if not work:
+
+    def apply(observer: ApplyObserver, stop: threading.Event) -> tuple[ApplyResult, ...]:
+        return (elsewhere or apply_plans)(surveys, project, observer, stop=stop, lost=lost, at_once=at_once, note=_note)
+
+    def publish(results: Sequence[ApplyResult]) -> _OutputsResult:
+        return _publish_outputs(
+            surveys, results, project, plan.options, as_json=as_json, at_once=at_once, elsewhere=elsewhere
+        )
+
+    if not any(target.actions for target in plan.targets):
         if any(find_unknown_commit(survey.plan, survey.live, project.stack) for survey in surveys):
             surveys = _with_commit(plan, surveys, project, args)
-        (elsewhere or apply_plans)(
-            surveys, project, _JsonLines(()), stop=threading.Event(), lost=lost, at_once=at_once, note=_note
-        )
-        outputs_result = _publish_outputs(
-            surveys, (), project, plan.options, as_json=args.format == "json", at_once=at_once, elsewhere=elsewhere
-        )
-        if args.format == "json":
-            _line({"type": "result", "complete": failure is None, "targets": [], **outputs_result.members})
+        apply(Silent(), threading.Event())  # which records that all is in sync
+        published = publish(())
+        if as_json:
+            _line({"type": "result", "complete": failure is None, "targets": [], **published.members})
         if failure is not None:
             raise failure
-        return ExitCode.OK if outputs_result.complete else ExitCode.INCOMPLETE
+        return ExitCode.OK if published.complete else ExitCode.INCOMPLETE
     if failure is not None:
         _warn(f"error: {failure}\n{plural(len(missed), 'target')} could not be read and will not be changed.")
     _require_approval(plan, args)
     if before_first_call:
         before_first_call()
     surveys = _with_commit(plan, surveys, project, args)
-    outputs_result = _OutputsResult()
-    try:
-        with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
-            try:
-                with nullcontext(events) if events else Screen(paint, work) as watch:
-                    results = (elsewhere or apply_plans)(
-                        surveys, project, watch, stop=stop, lost=lost, at_once=at_once, note=_note
-                    )
-                if not events and (overview := render_results(plan, results, paint=paint)):
-                    write_fitted(f"\n{overview}", sys.stdout)
-                    sys.stdout.flush()
-                if not stop.is_set():
-                    outputs_result = _publish_outputs(
-                        surveys,
-                        results,
-                        project,
-                        plan.options,
-                        as_json=events is not None,
-                        at_once=at_once,
-                        elsewhere=elsewhere,
-                    )
-            finally:
-                if events:
-                    events.end(plan, outputs_result.members)
-    except KeyboardInterrupt as stopped:
-        raise type(stopped)(_STOPPED) from None
-    complete = outputs_result.complete and not missed and all(result.complete for result in results)
+    results, published, failures = _run(plan, apply, publish, paint=context.paint(sys.stdout), as_json=as_json)
+    complete = published.complete and not missed and all(result.complete for result in results)
     if failures:
         counts = Counter(outcome.result.value for result in results for outcome in result.outcomes)
         end = ", ".join(f"{count:,} {what}" for what, count in counts.items())
         _warn(f"{args.command} ended ({end}), but its report could not be written: {os_reason(failures[0])}")
     return ExitCode.INCOMPLETE if not complete else ExitCode.ERROR if failures else ExitCode.OK
+
+
+def _run(
+    plan: Plan,
+    apply: Callable[[ApplyObserver, threading.Event], tuple[ApplyResult, ...]],
+    publish: Callable[[Sequence[ApplyResult]], _OutputsResult],
+    *,
+    paint: Paint,
+    as_json: bool,
+) -> tuple[tuple[ApplyResult, ...], _OutputsResult, list[OSError]]:
+    """Apply, publish the outputs unless that was interrupted, and report both as they go. Return the results, and why the report failed."""
+    work = {target.name: len(target.actions) for target in plan.targets if target.actions}
+    events = _JsonLines(work) if as_json else None
+    published = _OutputsResult()
+    try:
+        with tolerate_output_errors() as failures, interruptible(_STOPPING) as stop:
+            try:
+                with nullcontext(events) if events else Screen(paint, work) as watch:
+                    results = apply(watch, stop)
+                if not events and (overview := render_results(plan, results, paint=paint)):
+                    write_fitted(f"\n{overview}", sys.stdout)
+                    sys.stdout.flush()
+                if not stop.is_set():
+                    published = publish(results)
+            finally:
+                if events:
+                    events.end(plan, published.members)
+    except KeyboardInterrupt as stopped:
+        raise type(stopped)(_STOPPED) from None
+    return results, published, failures
 
 
 def _show(plan: Plan, surveys: Sequence[Survey], project: Project, args: argparse.Namespace, context: Context) -> None:
@@ -196,7 +205,7 @@ def _with_commit(plan: Plan, surveys: Sequence[Survey], project: Project, args: 
     if args.command not in ("apply", "adopt"):
         return surveys
     commit = UNKNOWN_COMMIT
-    if args.command == "apply" and not (plan.options.only or plan.options.exclude):
+    if args.command == "apply" and not plan.options.has_globs:
         commit = commit_to_record(project, {survey.target.name: survey.desired for survey in surveys})
     return [survey._replace(commit=commit) for survey in surveys]
 
@@ -367,11 +376,6 @@ _LONG_WAIT_SECONDS = 5.0
 """How long a step waits before a line says why."""
 
 
-def local_now() -> datetime:
-    """Return the wall clock, with its zone."""
-    return datetime.now(UTC).astimezone()
-
-
 def forecast_words(forecast: Forecast, now: datetime) -> str:
     """Return which operation limits the rate, how many of its calls are left, and when they end."""
     coming = forecast.expected
@@ -388,7 +392,7 @@ class Waits:
         """Return the line for an event, or ``None``."""
         if not isinstance(event, StepWaiting):
             return None
-        if event.operation == "ListStreams":
+        if event.operation == LIST_STREAMS:
             return sanitize(f"{event.address}: {event.why}; at most {duration_words(event.seconds)}")
         before = self._lasted.get(event.step, 0.0)
         self._lasted[event.step] = before + event.seconds

@@ -174,8 +174,8 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
 
 def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:
     """Return the guardrails' refusals by target; none without the project file."""
-    from reconciler.cli.plan import refusals_of
     from reconciler.git.revision import guarded
+    from reconciler.plan.guardrails import check
 
     project = _project(context)
     if project is None:
@@ -183,7 +183,7 @@ def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Add
     if plan.base:
         project = guarded(project, plan.base)
     return {
-        target.name: refusals_of(
+        target.name: check(
             target, project.guardrails_of(target.name), plan.options, recorded.get(target.name, frozenset())
         )
         for target in plan.targets

@@ -333,7 +333,7 @@ def specs_of_other_shards(
 
     Globs are for all shards, and one that is misspelt must not pass because it may be of another shard. Raises ``SpecError``.
     """
-    if not (context.shard and (options.only or options.exclude)):
+    if not (context.shard and options.has_globs):
         return {}
     named = (target for name, target in project.targets.items() if not context.targets or name in context.targets)
     return desired_of(project, tuple(target for target in named if target.name not in loaded))

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from reconciler.errors import AwsError
     from reconciler.executors import Executor
     from reconciler.model.address import Address
-    from reconciler.model.target import Guardrails, Project
-    from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
+    from reconciler.model.target import Project
+    from reconciler.plan.plan import Plan, PlanOptions
 
 WORTH_SAYING_SECONDS = 10.0
 
@@ -176,10 +176,8 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
 
 def _with_labels(options: PlanOptions, root: Path) -> tuple[PlanOptions, tuple[str, ...]]:
     """Return the options with what the labels of the commit's request allow, and notes about them."""
-    import os
     from functools import partial
 
-    from reconciler.errors import UsageError
     from reconciler.forge.ci import access_in, detect_ci, open_forge
     from reconciler.git.clone import head_commit, is_ancestor
     from reconciler.git.comments import granted_by_labels
@@ -237,12 +235,12 @@ def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Addr
 
     ``recorded`` has, by target, the addresses recorded at the last apply.
     """
-    from reconciler.plan.guardrails import check_shard
+    from reconciler.plan.guardrails import check, check_shard
 
     return [
         f"plan refused: {target.name}: {message}"
         for target in plan.targets
-        for message in refusals_of(
+        for message in check(
             target, project.guardrails_of(target.name), plan.options, recorded.get(target.name, frozenset())
         )
     ] + [
@@ -251,15 +249,6 @@ def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Addr
         if plan.shards
         for message in check_shard(target, project, plan.shards)
     ]
-
-
-def refusals_of(
-    target: TargetPlan, guardrails: Guardrails, options: PlanOptions, recorded: frozenset[Address]
-) -> tuple[str, ...]:
-    """Return the guardrails' refusals of one target."""
-    from reconciler.plan.guardrails import check
-
-    return check(target, guardrails, options, recorded)
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -289,7 +278,6 @@ def print_notes(notes: Iterable[str]) -> None:
 
 def write_new(path: Path, text: Iterable[str]) -> None:
     """Write a file, whose text comes in parts, atomically. Raises ``UsageError`` if it cannot be written."""
-    from reconciler.errors import UsageError
     from reconciler.files import replace_file
 
     try:

@@ -146,17 +146,14 @@ def _unknown(addresses: tuple[Address, ...], desired: Mapping[str, DesiredState]
 def _rotations_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     """Return the part of a plan that rotates these keys, without other actions that are due. Raises ``UsageError``."""
     from reconciler.errors import UsageError
+    from reconciler.plan.selection import part_of
 
     actions = tuple(_with_hint(action) for action in plan.actions if action.address in addresses)
     own = {step.id for action in actions for step in action.steps}
     for action in actions:
         if any(needed not in own for step in action.steps for needed in step.after):
             raise UsageError(f"{action.address}: its channel is not created yet, or will be replaced; apply first")
-    left = len(plan.actions) - len(actions)
-    notes = (f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run apply for them",) if left else ()
-    return plan._replace(
-        actions=actions, summary=plan.summary.counting(actions), orphans=(), duplicates=(), kept=(), notes=notes
-    )
+    return part_of(plan, actions, len(plan.actions) - len(actions), "apply")
 
 
 def _with_hint(action: Action) -> Action:

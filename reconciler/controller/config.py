@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from reconciler.controller.state import Mode
 from reconciler.controller.webhooks import WEBHOOKS
-from reconciler.errors import UsageError
+from reconciler.errors import UsageError, os_reason
 from reconciler.git.git import scheme_of
 from reconciler.model.target import LIMITS, Shards, parse_shard, seconds_of
 from reconciler.spec.problems import KeyPath, Problems, format_path, quote, suggestion
@@ -265,9 +265,7 @@ def read_options(path: Path) -> Options:
     try:
         source = load(str(path), path.read_bytes())
     except OSError as error:
-        raise UsageError(
-            f"{path}: {(error.strerror or 'cannot be read').lower()}; use --config-file with a settings file"
-        ) from None
+        raise UsageError(f"{path}: {os_reason(error)}; use --config-file with a settings file") from None
     problems = Problems()
     source.report(problems)
     problems.raise_any()

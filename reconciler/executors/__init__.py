@@ -10,7 +10,6 @@ Imports ``workflow`` and what is below it; only ``cli`` chooses an executor.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from reconciler.model.address import Address
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
 from reconciler.plan.plan import PlanOptions, TargetPlan
-from reconciler.workflow.survey import Progress, has_failed, map_targets
+from reconciler.workflow.survey import Progress, has_failed, map_targets, server_of
 
 if TYPE_CHECKING:
     from reconciler.drift.classify import AppliedCommit
@@ -54,9 +53,9 @@ class Task(NamedTuple):
         """What one task works on at a time: an account and region of one endpoint, or a sandbox's file."""
         target = self.target
         if target.sandbox is not None:
-            return (os.path.realpath(target.sandbox),)
+            return (server_of(target),)
         account = target.account_id or target.role_arn or target.profile or ""
-        return ((target.endpoint_url or "").rstrip("/"), account, target.region)
+        return (server_of(target), account, target.region)
 
 
 @dataclass(frozen=True, slots=True)

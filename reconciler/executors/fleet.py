@@ -351,8 +351,8 @@ def _survey(
 def _without_live_state(task: Task, survey: Survey, scope: PlanOptions) -> Survey:
     """Return the survey without its connection and spec, and without live resources unless globs or an unfinished apply are compared with them, or they lack the commit of the last apply."""
     live, name = survey.live, survey.target.name
-    last = None if scope.only or scope.exclude else last_run(Path(task.project.root), name)
-    if not (scope.only or scope.exclude) and (last is None or last.ended):
+    last = None if scope.has_globs else last_run(Path(task.project.root), name)
+    if not scope.has_globs and (last is None or last.ended):
         shown = find_unknown_commit(survey.plan, live, survey.desired.stack) if not survey.plan.actions else None
         kept = {} if shown is None else {shown.kind: (shown,)}
         live = LiveState(live.account_id, live.region, kept, unreadable=live.unreadable, not_read=live.not_read)

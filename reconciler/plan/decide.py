@@ -67,7 +67,7 @@ from reconciler.plan.pairing import (
 )
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import held_material, removals, treatments
-from reconciler.plan.selection import Selection, is_beside, is_selected, select
+from reconciler.plan.selection import is_beside, is_selected, select
 from reconciler.plan.steps import plan_steps
 
 _NO_ARNS: Mapping[Address, str] = MappingProxyType({})
@@ -103,18 +103,16 @@ def build_plan(
     planned = plan_steps(inputs, drafts, treatments(inputs, drafts, removed.in_use, free))
     known = {kind: places for kind, places in free.items() if kind not in live.unreadable}
     candidates = actions_of(planned, owned.users, known, held_material(live), limits)
-    dropped, left_out = Selection({}, ())
-    if options.only or options.exclude:
-        dropped, left_out = select(
-            candidates, options, (*desired.resources, *(orphan.address for orphan in removed.orphans))
-        )
+    dropped, left_out = select(
+        candidates, options, (*desired.resources, *(orphan.address for orphan in removed.orphans))
+    )
     actions = (
         with_verdicts(candidates, blocked_verdicts(candidates, {}, dropped), dropped) if dropped else tuple(candidates)
     )
     orphans = [orphan for orphan in removed.orphans if is_selected(options, orphan.address)]
     duplicates = [duplicate for duplicate in removed.duplicates if is_selected(options, duplicate.address)]
     # With a selection, the update of a replaced key pair counts for its address as well.
-    due = candidates if options.only or options.exclude else decisions
+    due = candidates if options.has_globs else decisions
     changed = {one.address for one in due if one.verb not in (Verb.DELETE, Verb.FORGET)}
     return TargetPlan(
         name=target_name,

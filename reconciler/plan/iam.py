@@ -20,6 +20,7 @@ from reconciler.model.kinds import KINDS, LISTED, SERVICES, TAG, UNTAG, Kind
 from reconciler.model.kinds.ivs import CHANNEL, IVS, RECORDING_CONFIGURATION, STREAM_KEY
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, S3State, Sink, Store, Target
+from reconciler.plan.live_channels import LIST_STREAMS, STOP_STREAM
 from reconciler.plan.plan import PlanOptions
 from reconciler.plan.selection import kinds_to_read
 from reconciler.terminal import same_start
@@ -168,7 +169,7 @@ def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator
     kinds = [kind for kind in LISTED.values() if any(kind.name in some for some in needed)]
     reads = _actions(kinds, lambda kind: (kind.list, _full_read(kind)))
     if CHANNEL in kinds:
-        reads += [f"{IVS.prefix}:{operation}" for operation in ("ListStreams", "ListStreamSessions")]
+        reads += [f"{IVS.prefix}:{operation}" for operation in (LIST_STREAMS, "ListStreamSessions")]
     if _has(places, STREAM_KEY.name) or _forgets(places, STREAM_KEY):
         reads += _actions([STREAM_KEY], lambda kind: (kind.list,))
     yield _allow("Read", reads, "*", regions)
@@ -205,7 +206,7 @@ def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterato
     deleted = [kind for kind in going if kind is not STREAM_KEY]
     awaited = [kind for kind in touched if kind.ready and not _full_read(kind)]  # else allowed with the reads
     stopped = [CHANNEL, STREAM_KEY] if options.stop_live else []
-    ending = [f"{IVS.prefix}:{operation}" for operation in ("StopStream", STREAM_KEY.create, STREAM_KEY.list)]
+    ending = [f"{IVS.prefix}:{operation}" for operation in (STOP_STREAM, STREAM_KEY.create, STREAM_KEY.list)]
     replaced = [STREAM_KEY] if STREAM_KEY in kinds or stopped else []
 
     regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}

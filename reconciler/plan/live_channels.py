@@ -23,8 +23,8 @@ from reconciler.plan.order import Verdict, blocked_verdicts
 from reconciler.plan.plan import Action, Blocked, LiveChannel, PlanOptions, Reason, Step, TargetPlan, Until, Verb
 from reconciler.plan.steps import publishing_steps, recording_steps, tags_at_creation
 
-STOP = "StopStream"
-IS_LIVE = "ListStreams"
+STOP_STREAM = "StopStream"
+LIST_STREAMS = "ListStreams"
 STOP_SECONDS = 60
 """How long to wait for a stopped stream to end; the service takes a few seconds."""
 
@@ -192,7 +192,9 @@ def _touches(action: Action) -> bool:
     """Return whether an action changes what a stream needs, without a step that waits for the stream or ends it."""
     if not any(step.operation in _TOUCHING for step in action.steps):
         return False
-    return not any(step.operation == STOP or (step.operation == IS_LIVE and step.until) for step in action.steps)
+    return not any(
+        step.operation == STOP_STREAM or (step.operation == LIST_STREAMS and step.until) for step in action.steps
+    )
 
 
 def _blocked(
@@ -261,7 +263,7 @@ def _waiting(
     place = next(at for at, step in enumerate(own) if step.operation in _TOUCHING)
     touch = own[place]
     until = Until("channelArn", stream.channel_arn, absent=True, seconds=seconds)
-    wait = Step(next(_numbers(actions, steps, actions[index].address)), IS_LIVE, {}, touch.after, until=until)
+    wait = Step(next(_numbers(actions, steps, actions[index].address)), LIST_STREAMS, {}, touch.after, until=until)
     return _Change(
         (*own[:place], wait, touch._replace(after=(wait.id,)), *own[place + 1 :]),
         f"{stream}: apply waits for the end of the stream, at most {_length(seconds)}",
@@ -361,9 +363,9 @@ def _ending_alone(actions: Sequence[Action], steps: Sequence[tuple[Step, ...]], 
 
 
 def _stop(numbers: Iterator[str], stream: Stream, after: tuple[str, ...]) -> tuple[Step, Step]:
-    stop = Step(next(numbers), STOP, {"channelArn": stream.channel_arn}, after)
+    stop = Step(next(numbers), STOP_STREAM, {"channelArn": stream.channel_arn}, after)
     until = Until("channelArn", stream.channel_arn, absent=True, seconds=STOP_SECONDS)
-    return stop, Step(next(numbers), IS_LIVE, {}, (stop.id,), until=until)
+    return stop, Step(next(numbers), LIST_STREAMS, {}, (stop.id,), until=until)
 
 
 def _restored(

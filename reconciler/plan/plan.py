@@ -253,6 +253,11 @@ class PlanOptions(NamedTuple):
         }
         return tuple(option for option, given in found.items() if given)
 
+    @property
+    def has_globs(self) -> bool:
+        """Whether ``only`` or ``exclude`` limits the plan to some addresses."""
+        return bool(self.only or self.exclude)
+
     def of(self, target: Target) -> PlanOptions:
         """Return the options for one target, whose own ``prune`` counts as well."""
         return self._replace(prune=self.prune or target.prune)

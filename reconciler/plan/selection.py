@@ -13,7 +13,7 @@ from typing import NamedTuple
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, USERS
 from reconciler.plan.order import names_replaced
-from reconciler.plan.plan import Action, PlanOptions, Verb
+from reconciler.plan.plan import Action, PlanOptions, TargetPlan, Verb
 
 _NEAR = 3
 _LIKE = 0.75
@@ -46,14 +46,19 @@ class Selection(NamedTuple):
     notes: tuple[str, ...]
 
 
+def matches_any(address: Address, globs: Iterable[str]) -> bool:
+    """Return whether one of the globs matches an address."""
+    return any(fnmatchcase(str(address), glob) for glob in globs)
+
+
 def included(options: PlanOptions, address: Address) -> bool:
     """Return whether ``--only`` includes an address."""
-    return not options.only or any(fnmatchcase(str(address), glob) for glob in options.only)
+    return not options.only or matches_any(address, options.only)
 
 
 def excluded(options: PlanOptions, address: Address) -> bool:
     """Return whether ``--exclude`` excludes an address."""
-    return bool(options.exclude) and any(fnmatchcase(str(address), glob) for glob in options.exclude)
+    return matches_any(address, options.exclude)
 
 
 def is_selected(options: PlanOptions, address: Address) -> bool:
@@ -63,11 +68,13 @@ def is_selected(options: PlanOptions, address: Address) -> bool:
 
 def is_beside(options: PlanOptions, address: Address) -> bool:
     """Return whether ``--create-beside`` names an address."""
-    return any(fnmatchcase(str(address), glob) for glob in options.create_beside)
+    return matches_any(address, options.create_beside)
 
 
 def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Address]) -> Selection:
     """Return which actions the options skip; ``others`` are known addresses without an action."""
+    if not options.has_globs:
+        return Selection({}, ())
     chosen = {index for index, action in enumerate(actions) if is_selected(options, action.address)}
     notes: list[str] = []
     if options.only:
@@ -89,6 +96,19 @@ def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Add
             f"{len(dropped):,} {'action is' if len(dropped) == 1 else 'actions are'} skipped by --only or --exclude"
         )
     return Selection(dropped, tuple(notes))
+
+
+def part_of(plan: TargetPlan, actions: tuple[Action, ...], left: int, verb: str) -> TargetPlan:
+    """Return the part of a plan that a verb with one purpose runs, with a note about the actions that are ``left`` for another verb."""
+    others = f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run {verb} for them"
+    return plan._replace(
+        actions=actions,
+        summary=plan.summary.counting(actions),
+        orphans=(),
+        duplicates=(),
+        kept=(),
+        notes=(others,) if left else (),
+    )
 
 
 def unmatched_globs(

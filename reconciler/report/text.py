@@ -13,7 +13,7 @@ from reconciler.drift import DriftStatus
 from reconciler.model.kinds import KINDS
 from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import Shards
-from reconciler.plan.live_channels import STOP
+from reconciler.plan.live_channels import STOP_STREAM
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report.actions import (
     ShownAction,
@@ -237,7 +237,7 @@ def _action(shown: ShownAction, paint: Paint, *, calls: bool) -> Iterable[str]:
     for change in shown.changes:
         yield _change(change, width, paint)
     # A broadcast is ended only with each of its calls in view.
-    if calls or any(step.operation == STOP for step in action.steps):
+    if calls or any(step.operation == STOP_STREAM for step in action.steps):
         for step in action.steps:
             yield f"        {paint('call', 'dim')} {_call(step)}"
 

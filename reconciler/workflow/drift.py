@@ -30,12 +30,11 @@ from reconciler.drift.classify import (
 from reconciler.drift.report import DriftReport, at_default
 from reconciler.errors import AwsError, UsageError, os_reason
 from reconciler.files import replace_file
-from reconciler.model.address import Address
 from reconciler.model.target import Project, Target
 from reconciler.plan.guardrails import missing_from_lists
 from reconciler.plan.plan import PlanOptions
 from reconciler.report import metrics
-from reconciler.workflow.history import applied_specs, complete_addresses, recorded_commits
+from reconciler.workflow.history import applied_specs, complete_addresses, recorded_arns, recorded_commits
 from reconciler.workflow.last_apply import expected_addresses, unfinished_apply_notes
 from reconciler.workflow.records import records_of
 from reconciler.workflow.survey import Survey
@@ -58,7 +57,6 @@ def drift_report(
     ``scope`` restricts the report with ``only`` and ``exclude``.
     ``find_applied`` is called if there is no record of the last apply.
     """
-    partial = bool(scope.only or scope.exclude)
     stored, name = records_of(project), survey.target.name
     applied = complete_addresses(stored, project.stack, name, survey.live) if survey.plan.actions else None
     records = {} if not survey.plan.actions else applied_specs(stored, project.stack, name, survey.live)
@@ -71,20 +69,14 @@ def drift_report(
         f"{found}: deleted outside, or no longer visible to the caller"
         for found in missing_from_lists(survey.plan, expected_addresses(project, survey))
     )
-    fields = at_default(survey.plan, survey.desired, survey.live) if expand or partial else ()
+    fields = at_default(survey.plan, survey.desired, survey.live) if expand or scope.has_globs else ()
     report = report._replace(default_fields=fields)
-    if partial:
+    if scope.has_globs:
         report = select_findings(report, survey.plan, survey.live, project.stack, scope)
     return report._replace(
         notes=(*report.notes, *doubts, *unfinished_apply_notes(project, survey)),
         default_fields=report.default_fields if expand else (),
     )
-
-
-def former_arns(project: Project, survey: Survey) -> dict[Address, str]:
-    """Return the recorded ARNs that addresses had after the last apply."""
-    found = applied_specs(records_of(project), project.stack, survey.target.name, survey.live)
-    return {address: one.arn for address, one in found.items() if one.arn}
 
 
 def attribute_drift(project: Project, survey: Survey, report: DriftReport, days: int) -> DriftReport:
@@ -93,7 +85,8 @@ def attribute_drift(project: Project, survey: Survey, report: DriftReport, days:
     if not operations:
         return report
     trail = survey.connection.trail(operations, datetime.now(UTC) - timedelta(days=days))
-    return blamed(report, trail, project.stack, former_arns(project, survey), days)
+    former = recorded_arns(records_of(project), project.stack, survey.target.name, survey.live)
+    return blamed(report, trail, project.stack, former, days)
 
 
 class TargetCalls(NamedTuple):

@@ -43,7 +43,7 @@ def record_apply(
     plan: TargetPlan,
     live: LiveState,
     result: ApplyResult | None,
-    desired: DesiredState | None = None,
+    desired: DesiredState,
     commit: str = "",
 ) -> str:
     """Write the record after an apply; return an error message if it cannot be written, which fails no apply.
@@ -71,15 +71,14 @@ def _content(
     plan: TargetPlan,
     live: LiveState,
     result: ApplyResult | None,
-    desired: DesiredState | None,
+    desired: DesiredState,
     commit: str,
 ) -> dict[str, object]:
     addresses = live_addresses(live, stack)
     before = applied_specs(records, stack, plan.name, live)
     known = recorded_addresses(records, stack, plan.name, live) or frozenset()
-    if desired is not None:
-        # What is missing, or lost its owner tags, and was not mended is still known.
-        addresses |= known & desired.resources.keys()
+    # What is missing, or lost its owner tags, and was not mended is still known.
+    addresses |= known & desired.resources.keys()
     for outcome in result.outcomes if result else ():
         if outcome.verb in _ENDS:
             if outcome.result is Result.DONE:
@@ -97,7 +96,7 @@ def _content(
         "region": plan.region,
         "commit": commit or next(iter(sorted(recorded_commits(live, stack))), ""),
         "addresses": sorted(map(str, addresses)),
-        "applied": _applied(before, stack, live, result, desired) if desired is not None else {},
+        "applied": _applied(before, stack, live, result, desired),
     }
 
 
@@ -181,9 +180,9 @@ def record_commit(
     return (commit if holders or is_there else ""), ""
 
 
-def _former_addresses(result: ApplyResult | None, desired: DesiredState | None) -> set[Address]:
+def _former_addresses(result: ApplyResult | None, desired: DesiredState) -> set[Address]:
     """Return the addresses that this apply renamed."""
-    if result is None or desired is None or not desired.moved:
+    if result is None or not desired.moved:
         return set()
     done = {outcome.address for outcome in result.outcomes if outcome.result is Result.DONE}
     renamed = [*desired.moved.items()]
@@ -215,6 +214,11 @@ def applied_specs(records: Records, stack: str, target: str, live: LiveState) ->
                     one["spec"], properties, dict(one["tags"]), one["arn"], frozenset(one["ignore"])
                 )
     return found
+
+
+def recorded_arns(records: Records, stack: str, target: str, live: LiveState) -> dict[Address, str]:
+    """Return the ARNs that the addresses of a target had after the last apply, as far as they are recorded."""
+    return {address: one.arn for address, one in applied_specs(records, stack, target, live).items() if one.arn}
 
 
 def recorded_addresses(records: Records, stack: str, target: str, live: LiveState) -> frozenset[Address] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from reconciler.model.address import ID, STACK, Address
+from reconciler.model.address import Address
 from reconciler.model.kinds import CHILD_KINDS, KINDS, child_of, parent_of
 from reconciler.model.target import Project
 from reconciler.plan.plan import Verb
@@ -84,9 +84,4 @@ def _describe_call(address: Address, operation: str, survey: Survey) -> str:
 
 
 def _arns(address: Address, survey: Survey) -> list[str]:
-    stack = survey.desired.stack
-    return [
-        resource.arn
-        for resource in survey.live.of(address.kind)
-        if resource.tags.get(STACK) == stack and resource.tags.get(ID) == address.id
-    ]
+    return [resource.arn for claimed, resource in survey.live.claims(survey.desired.stack) if claimed == address]

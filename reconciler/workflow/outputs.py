@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reconciler.aws.reader import ReadRequest, read_again
@@ -23,7 +22,7 @@ from reconciler.model.resource import LiveResource, TargetOutputs
 from reconciler.model.target import OutputPlace, Project, Publication, Store
 from reconciler.plan.decide import managed_resources
 from reconciler.plan.plan import Action, ApplyResult, Outcome, PlanOptions, Result
-from reconciler.plan.selection import included
+from reconciler.plan.selection import included, matches_any
 from reconciler.report.accounts import outputs_env, outputs_json
 from reconciler.spec.publications import parameter_folder
 from reconciler.spec.templates import fill
@@ -225,7 +224,7 @@ def _publish_parameters(
 
 
 def _may_prune(survey: Survey, options: PlanOptions) -> bool:
-    whole = not (options.only or options.exclude or survey.live.unreadable or survey.desired.missing)
+    whole = not (options.has_globs or survey.live.unreadable or survey.desired.missing)
     return whole and (options.prune or survey.target.prune)
 
 
@@ -263,7 +262,7 @@ def _selected(publication: Publication, outputs: TargetOutputs) -> TargetOutputs
     """Return the outputs that a publication is about."""
 
     def is_selected(address: Address) -> bool:
-        return not publication.only or any(fnmatchcase(str(address), glob) for glob in publication.only)
+        return not publication.only or matches_any(address, publication.only)
 
     resources = {
         address: {name: value for name, value in values.items() if not publication.values or name in publication.values}

@@ -29,6 +29,11 @@ _MIN_TEXT = 9
 """Columns that a target's text takes at least."""
 
 
+def local_now() -> datetime:
+    """Return the wall clock, with its zone."""
+    return datetime.now(UTC).astimezone()
+
+
 @contextlib.contextmanager
 def reading(stream: TextIO, targets: int = 1) -> Iterator[Meter | None]:
     """Show one line on a terminal while the live state of so many targets is read, and erase it at the end."""
@@ -95,7 +100,7 @@ class Meter:
                 # The first to end say little: as many others are nearly done.
                 known = ended >= self._targets * _ENOUGH_ENDED
                 seconds = (now - self._began) / ended * (self._targets - ended) if known and ended else 0.0
-                tally = tally_words(self._targets, self._done, self._failed, seconds, datetime.now(UTC).astimezone())
+                tally = tally_words(self._targets, self._done, self._failed, seconds, local_now())
                 # The text of a target says "target: 5 calls", so it cannot be taken for a count.
                 parts.insert(0, tally)
             text = shortened(f"reading {', '.join(parts)}", width)

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from reconciler.apply.events import read_events
 from reconciler.drift.report import DRIFT_OUTPUT, EVENTS_OUTPUT, DriftReport, DriftReports, describe_output, read_drift
-from reconciler.errors import PlanRefused, UsageError
+from reconciler.errors import PlanRefused, UsageError, os_reason
 from reconciler.files import read_report as read_text
 from reconciler.files import report_parts
 from reconciler.json_format import FormatError
@@ -90,7 +90,7 @@ def _read(path: Path) -> tuple[str, Plan | DriftReports | _Results]:
                 return "a saved plan", read_plan(report_parts(path))
         text = read_text(path)
     except OSError as error:
-        raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}; {_EXPECTED}") from None
+        raise UsageError(f"{path}: {os_reason(error)}; {_EXPECTED}") from None
     except ValueError:
         raise UsageError(f"{path}: not a report (not text); {_EXPECTED}") from None
     try:

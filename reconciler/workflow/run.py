@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -26,7 +25,7 @@ from reconciler.workflow.history import find_unknown_commit, record_apply, recor
 from reconciler.workflow.journal import Journal, close_last_run
 from reconciler.workflow.locks import any_of
 from reconciler.workflow.records import records_of
-from reconciler.workflow.survey import CountedCalls, Survey, default_at_once
+from reconciler.workflow.survey import CountedCalls, Survey, default_at_once, server_of
 
 FORECAST_INTERVAL = 1.0
 _CONSEQUENCE = "drift cannot tell resources deleted outside from new ones"
@@ -98,7 +97,7 @@ def apply_plans(  # noqa: PLR0913 - clocks are arguments, so that tests need no 
 def _place_of(survey: Survey) -> tuple[str, ...]:
     """Return what only one apply may change at a time: an account and region, or a sandbox's file."""
     if survey.target.sandbox is not None:
-        return (os.path.realpath(survey.target.sandbox),)
+        return (server_of(survey.target),)
     return survey.connection.account_id, survey.connection.region
 
 

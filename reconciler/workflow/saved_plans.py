@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reconciler.diff import FieldChange
-from reconciler.errors import PlanRefused, StalePlan, UsageError
+from reconciler.errors import PlanRefused, StalePlan, UsageError, os_reason
 from reconciler.files import read_private, read_report, replace_file, report_parts
 from reconciler.json_format import JsonError
 from reconciler.model.address import RETIRES, Address
 from reconciler.model.target import Project
 from reconciler.model.values import format_time, resolve
 from reconciler.plan.codec import fingerprint, read_plan
-from reconciler.plan.live_channels import IS_LIVE, STOP
+from reconciler.plan.live_channels import LIST_STREAMS, STOP_STREAM
 from reconciler.plan.order import blocked_verdicts, with_verdicts
 from reconciler.plan.plan import Action, Plan, Step, TargetPlan
 from reconciler.plan.stale import changes_since_plan
@@ -33,9 +33,7 @@ def load_plan(path: Path) -> Plan:
             piped = read_report(path)  # once: what describes another output reads it again
         return read_plan([piped] if piped else report_parts(path))
     except OSError as error:
-        raise UsageError(
-            f"{path}: {(error.strerror or 'cannot be read').lower()}; pass a file saved by plan --out"
-        ) from None
+        raise UsageError(f"{path}: {os_reason(error)}; pass a file saved by plan --out") from None
     except (UsageError, PlanRefused) as error:
         raise _other_output(path, piped) or type(error)(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
@@ -235,12 +233,12 @@ def _differences(reviewed: Mapping[tuple[str, str, str], Action], fresh: TargetP
 
 def _changes(action: Action) -> tuple[FieldChange, ...]:
     """Return the changes except for the end of a retention, which counts from the apply."""
-    return tuple(change for change in action.changes if not change.path.endswith(f"/{RETIRES}"))
+    return tuple(change for change in action.changes if change.tag != RETIRES)
 
 
 def _calls(action: Action) -> list[tuple[str, Mapping[str, object]]] | None:
     """Return the calls of an action, or ``None`` if it has none now, or others for a live channel."""
-    if action.blocked or any(step.operation in (STOP, IS_LIVE) for step in action.steps):
+    if action.blocked or any(step.operation in (STOP_STREAM, LIST_STREAMS) for step in action.steps):
         return None
     return [(step.operation, _parameters(step)) for step in action.steps]
 

@@ -37,17 +37,17 @@ from reconciler.plan.pairing import name_of
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.selection import kinds_to_read, unmatched_globs
 from reconciler.plan.steps import Expected, reads_of
-from reconciler.workflow.history import applied_specs, live_addresses, recorded_kinds
+from reconciler.workflow.history import live_addresses, recorded_arns, recorded_kinds
 from reconciler.workflow.journal import last_run
 from reconciler.workflow.records import records_of
 
 _AT_ONCE_PER_CPU, _MAX_AT_ONCE = 8, 32
-_SAME_LOCATION = "SameLocation"
 """A target in sync takes a quarter of a second of waiting and 25 ms of CPU time."""
 
 _DESCRIPTORS, _OTHER_DESCRIPTORS = 8, 64
 """The most that a target at work holds open, and what the process needs besides."""
 
+_SAME_LOCATION = "SameLocation"
 _NO_ADOPTIONS: Mapping[str, Mapping[Address, str]] = MappingProxyType({})
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ def survey_one(  # noqa: PLR0913 - a caller names each
     arns = frozenset(given.values())
     if options.adopt:
         here = LiveState(connection.account_id, connection.region, {})
-        arns |= frozenset(_recorded_arns(project, target, here).values())
+        arns |= frozenset(recorded_arns(records_of(project), project.stack, target.name, here).values())
     live = read_target(connection, desired, options, arns, progress, kinds, outputs=outputs)
     plan = plan_target(project, target, desired, live, options, connection, given, rotate=rotate)
     return Survey(target, desired, live, plan, connection, began)
@@ -180,7 +180,7 @@ def _refuse_same_location(
     for target in project.targets.values():
         account = read[target.name].connection.account_id if target.name in read else target.stated_account
         if account is not None:
-            where.setdefault((_server_of(target), account, target.region), []).append(target.name)
+            where.setdefault((server_of(target), account, target.region), []).append(target.name)
     twins = {name: names for names in where.values() if len(names) > 1 for name in names}
     return [
         AwsError(
@@ -195,14 +195,9 @@ def _refuse_same_location(
     ]
 
 
-def _server_of(target: Target) -> str:
+def server_of(target: Target) -> str:
+    """Return the endpoint of a target, or the path of its sandbox's file; empty for AWS."""
     return os.path.realpath(target.sandbox) if target.sandbox else (target.endpoint_url or "").rstrip("/")
-
-
-def _recorded_arns(project: Project, target: Target, live: LiveState) -> dict[Address, str]:
-    """Return the ARNs that the addresses of a target had after the last apply, as far as they are recorded."""
-    applied = applied_specs(records_of(project), project.stack, target.name, live)
-    return {address: spec.arn for address, spec in applied.items() if spec.arn}
 
 
 def _needed_kinds(project: Project, target: Target, desired: DesiredState, options: PlanOptions) -> frozenset[KindName]:
@@ -378,7 +373,7 @@ def plan_target(
     plan = build()
     # What is to be created, or adopted by its name, may exist without its owner tags. The record of 5,000 channels takes 30 ms to read.
     if without := {action.address for action in plan.actions if action.verb in (Verb.CREATE, Verb.ADOPT)}:
-        recorded = _recorded_arns(project, target, live)
+        recorded = recorded_arns(records_of(project), project.stack, target.name, live)
         if any(desired.moved.get(address, address) in without for address in recorded):
             build = partial(build, recorded=recorded)
             plan = build()
@@ -449,11 +444,7 @@ def check_globs(
 
     ``elsewhere`` has the desired states of targets that are in other shards.
     """
-    if (
-        not (options.only or options.exclude)
-        or len(surveys) < len(desired)
-        or any(survey.live.unreadable for survey in surveys)
-    ):
+    if not options.has_globs or len(surveys) < len(desired) or any(survey.live.unreadable for survey in surveys):
         return
     known = {address for states in (desired, elsewhere) for state in states.values() for address in state.resources}
     known |= {address for survey in surveys for address in live_addresses(survey.live, survey.desired.stack)}
