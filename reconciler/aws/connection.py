@@ -12,10 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.errors import AwsError, UsageError
@@ -52,8 +51,7 @@ def _nothing() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """An open connection to one account and region, and the caller's identity.
 
     ``quotas`` reads the applied quotas, ``trail`` the calls of operations since a time, ``stacks`` the CloudFormation stacks

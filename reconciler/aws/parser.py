@@ -1,8 +1,8 @@
-"""A botocore response parser that reads REST-JSON answers with the JSON module alone.
+"""A botocore response parser that reads REST-JSON answers with a JSON parser alone.
 
 botocore walks every answer along its service model, which is most of the cost of a list page. Members in the JSON have the names of the model,
 so only two things differ: timestamps stay ISO 8601 strings, and headers do not become members. Errors and other protocols use botocore's parser.
-A truncated body is an error: botocore would take it for an empty list.
+A truncated body is an error: botocore would take it for an empty list. pydantic's parser takes half the time of the JSON module.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from botocore.parsers import JSONParser, ResponseParserError, ResponseParserFactory, RestJSONParser
+from pydantic_core import from_json
 
 from reconciler.terminal import without_surrogates
 
@@ -85,15 +86,19 @@ class TooDeepError(ValueError):
 
 def _read(body: bytes) -> Any:
     """Return the value of a JSON text, without lone surrogates. Raises ``ValueError``."""
+    strict = True
     try:
-        answer = json.loads(body)
-    except RecursionError:
-        raise TooDeepError from None
+        answer = from_json(body, cache_strings="keys")
+    except ValueError:
+        # It refuses lone surrogates, more than 200 levels, and what is no JSON.
+        strict = False
+        try:
+            answer = json.loads(body)
+        except RecursionError:
+            raise TooDeepError from None
     if _may_be_deep(body) and _is_deep(answer):
         raise TooDeepError
-    # Lone surrogates are escapes, or bytes that start with 0xED, which few texts contain; searching for them costs almost nothing.
-    doubtful = (b"\\" in body and (b"\\ud" in body or b"\\uD" in body)) or b"\xed" in body
-    return without_surrogates(answer) if doubtful else answer
+    return answer if strict else without_surrogates(answer)
 
 
 def _may_be_deep(body: bytes) -> bool:

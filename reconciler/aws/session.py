@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import json
 import os
 import ssl
 import threading
@@ -33,6 +32,7 @@ from botocore.httpsession import URLLib3Session, create_urllib3_context
 from botocore.loaders import JSONFileLoader, Loader
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
+from pydantic_core import from_json
 from urllib3.exceptions import SSLError
 
 from reconciler import terminal
@@ -316,7 +316,7 @@ class _ModelFiles(JSONFileLoader):  # type: ignore[misc]  # botocore has no type
 
     def _load_file(self, full_path: str, open_method: Callable[..., Any]) -> Any:
         with contextlib.suppress(FileNotFoundError), open_method(full_path, "rb") as file:
-            return json.loads(file.read())
+            return from_json(file.read(), cache_strings="keys")
         return None
 
 

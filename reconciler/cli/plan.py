@@ -74,7 +74,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, 2 with ``--detailed-exitcode`` and changes, 3 if a guardrail would refuse the apply."""
-    from reconciler.plan.codec import lines
     from reconciler.terminal import sanitize_lines, write_fitted
 
     context = begin(args)
@@ -82,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     plan, failures = made.plan, made.failures
     # Saved before it is shown, so that a closed pipe does not prevent it.
     if args.out and not failures:
+        from reconciler.plan.codec import lines
+
         write_new(context.directory / args.out, lines(plan))
     show_plan(plan, args.format, context)
     if args.format == "text":

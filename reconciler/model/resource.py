@@ -197,8 +197,7 @@ class Stream(NamedTuple):
         return f"live since {self.started_at} with {viewers}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class LastStream:
+class LastStream(NamedTuple):
     """The last stream of a channel. Sorts by use: an active stream is greatest, then the latest."""
 
     running: bool

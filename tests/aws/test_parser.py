@@ -9,6 +9,7 @@ from botocore.parsers import ResponseParserError, ResponseParserFactory, create_
 
 from reconciler.aws.client import secret_paths
 from reconciler.aws.parser import PlainParserFactory
+from reconciler.terminal import without_surrogates
 
 SERVICE = botocore.session.Session().get_service_model("ivs")
 CHANNEL = {
@@ -90,6 +91,50 @@ def test_errors_come_out_as_botocore_would_have_them(status: int, body: bytes) -
 def test_a_success_that_is_not_whole_is_an_error(body: bytes) -> None:
     with pytest.raises(ResponseParserError, match="not a JSON object"):
         parsed_by(PlainParserFactory(), "ListChannels", response(200, body))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        rb'"\ud800"',
+        rb'"a\uDC00b"',
+        b'"\xed\xa0\x80"',
+        rb'"\ud83d\ude00 \u0000 \/"',
+        b"-0",
+        b"1.0",
+        b"1e999",
+        b"0.1234567890123456789",
+        b"12345678901234567890123",
+        b"9" * 4000,
+        b"9" * 5000,
+        b"01",
+        b".5",
+        b"1,",
+        b'"\x01"',
+        b'"\x7f"',
+        b'"\xff"',
+        b"1} x",
+        b'1, "a": 2',
+        b"[" * 60 + b"]" * 60,
+    ],
+)
+def test_values_are_read_as_the_json_module_reads_them(value: bytes) -> None:
+    body = b'{"a": %s}' % value
+    try:
+        expected = without_surrogates(json.loads(body))
+    except ValueError:
+        with pytest.raises(ResponseParserError, match="not a JSON object"):
+            parsed_by(PlainParserFactory(), "ListChannels", response(200, body))
+        return
+    answer = parsed_by(PlainParserFactory(), "ListChannels", response(200, body))
+    del answer["ResponseMetadata"]
+    assert json.dumps(answer) == json.dumps(expected)
+
+
+@pytest.mark.parametrize("levels", [70, 190, 300, 100_000])
+def test_deep_answers_are_refused(levels: int) -> None:
+    with pytest.raises(ResponseParserError, match="nested too deeply"):
+        parsed_by(PlainParserFactory(), "ListChannels", response(200, b'{"a":' + b"[" * levels + b"]" * levels + b"}"))
 
 
 def test_other_protocols_are_botocores() -> None:

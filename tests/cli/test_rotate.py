@@ -6,7 +6,6 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,7 +281,7 @@ def surveyed(world: World, spec: DesiredState, rotate: Rotate = NOTHING) -> Surv
     courier = SecretPublisher(
         found.connection.gateway, lambda service: service, sandbox=world.root / "sinks.json", sleep=world.sleep
     )
-    connection = replace(found.connection, deliver=courier.deliver)
+    connection = found.connection._replace(deliver=courier.deliver)
     plan = plan_target(world.project, HERE, spec, found.live, PlanOptions(), connection, {}, rotate=rotate)
     return found._replace(connection=connection, plan=plan)
 

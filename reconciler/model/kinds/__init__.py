@@ -8,7 +8,7 @@ To add a kind, add a member of ``KindName``, a row, a spec model, a sandbox modu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import ivs
@@ -115,11 +115,10 @@ def kind_of(arn: str) -> Kind | None:
     return _BY_ARN.get((parts[2], parts[5].partition("/")[0]))
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedQuotas:
+class AppliedQuotas(NamedTuple):
     """The applied quotas, by code. ``error`` says why they are unknown; the documented defaults hold then."""
 
-    by_code: Mapping[str, int] = field(default_factory=dict)
+    by_code: Mapping[str, int] = {}
     error: str = ""
 
     def value(self, quota: Quota) -> int:
