@@ -180,7 +180,7 @@ def _with_labels(options: PlanOptions, root: Path) -> tuple[PlanOptions, tuple[s
     from functools import partial
 
     from reconciler.forge.ci import access_in, detect_ci, open_forge
-    from reconciler.git.clone import head_commit, is_ancestor
+    from reconciler.git.clone import head_commit, is_ancestor, why_no_commit
     from reconciler.git.comments import granted_by_labels
 
     ci = detect_ci(os.environ)
@@ -188,7 +188,7 @@ def _with_labels(options: PlanOptions, root: Path) -> tuple[PlanOptions, tuple[s
         raise UsageError("--allow-by-label needs GitHub Actions or GitLab CI, which name the request")
     commit = head_commit(root)
     if commit is None:
-        raise UsageError(f"--allow-by-label: {root} is not in a git repository with a commit")
+        raise UsageError(f"--allow-by-label: {why_no_commit(root)}")
     forge = open_forge(access_in(ci, os.environ), user="plan --allow-by-label")
     granted, notes = granted_by_labels(forge, ci, commit, partial(is_ancestor, root))
     return options.allowing(granted), notes

@@ -81,14 +81,18 @@ def _secret(file: str, variable: str, what: str) -> Secret:
     return Secret(file=file, value="" if file else os.environ.get(variable, ""), what=what)
 
 
-def open_store(folder: Path, options: Options) -> Store:
-    """Open the store of a state directory, for the controller or the command line beside it. Raises ``UsageError``."""
+def _make_state_directory(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"cannot create the state directory {folder} ({os_reason(error)}); use another with --state"
         ) from None
+
+
+def open_store(folder: Path, options: Options) -> Store:
+    """Open the store of a state directory, for the controller or the command line beside it. Raises ``UsageError``."""
+    _make_state_directory(folder)
     return Store(folder / "controller.db", keep_days=options.keep_days, keep_runs=options.keep_runs)
 
 
@@ -106,7 +110,7 @@ def open_controller(
 
     Raises ``UsageError`` if another controller has locked the directory.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_state_directory(folder)
     with (
         interruptible() as stop,
         os.fdopen(os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as handle,

@@ -90,6 +90,20 @@ def git_refusal(folder: Path, *args: str, max_bytes: int = _MAX_OUTPUT_BYTES) ->
     return words
 
 
+def why_unreadable(folder: Path, name: str = "") -> str:
+    """Return why git cannot read the repository of a folder, and what to do; empty if it can. ``name`` is the folder as messages show it."""
+    name = name or str(folder)
+    refusal = git_refusal(folder, "rev-parse", "--git-dir")
+    if refusal.startswith("not a git repository"):
+        return f"{name} is not in a git repository; run in a clone"
+    return refusal and f"{name}: git cannot read the repository: {refusal}"
+
+
+def why_no_commit(folder: Path, name: str = "") -> str:
+    """Return why no commit is checked out in a folder, and what to do. ``name`` is the folder as messages show it."""
+    return why_unreadable(folder, name) or f"the git repository of {name or folder} has no commit; commit first"
+
+
 def _run(folder: Path, args: tuple[str, ...], max_bytes: int) -> subprocess.CompletedProcess[bytes] | str:
     """Run git; return its answer, or why there is none."""
     with tempfile.TemporaryFile() as errors:
@@ -103,7 +117,7 @@ def _run(folder: Path, args: tuple[str, ...], max_bytes: int) -> subprocess.Comp
                 stderr=errors,
             )
         except FileNotFoundError:
-            return "git is not installed, or not on PATH"
+            return "git is not installed, or not on PATH; install it"
         except OSError as error:
             return f"git cannot be run: {os_reason(error)}"
         timer = threading.Timer(_TIMEOUT_SECONDS, process.kill)
@@ -159,9 +173,7 @@ def require_current(plan: Plan, root: Path, base: str | None) -> None:
         )
     head = head_commit(root)
     if head is None:
-        raise StalePlan(
-            f"plan refused: {root} is not in a git repository with a commit; check out {plan.git_commit} first"
-        )
+        raise StalePlan(f"plan refused: {why_no_commit(root)}, and check out {plan.git_commit}")
     moved = []
     same_files = plan.git_tree is not None and tree_of(root, head) == plan.git_tree
     fits = head == plan.git_commit or (same_files and (plan.base is None or is_ancestor(root, plan.base.commit, head)))

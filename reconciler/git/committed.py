@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from reconciler.drift.classify import AppliedCommit
 from reconciler.errors import ReconcilerError, SpecError, StalePlan, os_reason
-from reconciler.git.clone import commit_of, git_output, head_commit
+from reconciler.git.clone import commit_of, git_output, head_commit, why_no_commit
 from reconciler.git.revision import Revision, checked_out
 from reconciler.git.source import Commit, ProjectRules, Source, project_in
 from reconciler.model.address import UNKNOWN_COMMIT, Address, is_commit
@@ -48,7 +48,7 @@ def require_committed(project: Project, desired: Mapping[str, DesiredState]) -> 
     root, name = Path(project.root), Path(project.path).name
     commit = head_commit(root)
     if commit is None:
-        raise StalePlan(f"plan refused: {root} is not in a git repository with a commit")
+        raise StalePlan(f"plan refused: {why_no_commit(root)}")
     with checked_out(root, name, Revision("HEAD", commit)) as found:
         if found is None:
             raise _refusal(commit, [f"{name}: not in the commit"])
@@ -262,7 +262,7 @@ def _in_clone(project: Project, commit: str) -> Iterator[_PastProject]:
     """Yield the project as of a commit of the clone that it is in. Raises ``_Unavailable``, ``SpecError`` and ``UsageError``."""
     root, name, short = Path(project.root), Path(project.path).name, commit[:10]
     if head_commit(root) is None:
-        raise _Unavailable(f"{project.prefix or './'} is not in a git repository with a commit")
+        raise _Unavailable(why_no_commit(root, project.prefix or "./"))
     if commit_of(root, commit) is None:
         if git_output(root, "rev-parse", "--is-shallow-repository") == "true":
             raise _Unavailable(

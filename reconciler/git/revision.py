@@ -33,6 +33,8 @@ from reconciler.git.clone import (
     through_links,
     top_of,
     tree_of,
+    why_no_commit,
+    why_unreadable,
 )
 from reconciler.model.target import LIMITS, Guardrails, OnLive, Project
 from reconciler.plan.plan import Base, SettingChange
@@ -98,9 +100,8 @@ def resolve(folder: Path, name: str) -> Revision:
     commit = commit_of(folder, name)
     if commit:
         return Revision(name, commit)
-    refusal = git_refusal(folder, "rev-parse", "--git-dir")
-    if refusal:
-        raise UsageError(f"{folder}: git cannot read the repository: {refusal}; run in a clone, or use -C")
+    if why := why_unreadable(folder):
+        raise UsageError(why)
     raise UsageError(
         f"unknown revision {name!r} in this clone; check the name, or fetch it first (a shallow clone lacks most commits)"
     )
@@ -138,8 +139,7 @@ def inside_repository(folder: Path, config: str) -> PurePosixPath:
     """Return the path of the project file, relative to the top of the repository. Raises ``UsageError`` if it is outside."""
     top = top_of(folder)
     if top is None:
-        refusal = git_refusal(folder, "rev-parse", "--show-toplevel") or "it is not a work tree"
-        raise UsageError(f"{folder}: git cannot read the repository: {refusal}; run in a clone, or use -C")
+        raise UsageError(why_unreadable(folder) or f"{folder} is not in a work tree; run in a clone")
     path = os.path.relpath(os.path.realpath((folder / config).parent), os.path.realpath(top))
     if path.partition(os.sep)[0] == os.pardir:
         raise UsageError(f"{folder / config} is outside the repository {top}")
@@ -270,7 +270,7 @@ def read_base(project: Project, name: str) -> Base:
     """
     root = Path(project.root)
     if head_commit(root) is None:
-        raise UsageError(f"--base {name}: {root} is not in a git repository with a commit")
+        raise UsageError(f"--base {name}: {why_no_commit(root)}")
     commit = commit_of(root, name)
     if commit is None:
         raise UsageError(

@@ -129,6 +129,8 @@ class Source:
                 check = "it answers with a redirect, which is not followed; use the final URL (GitLab's ends in .git)"
             elif "CONNECT tunnel failed" in done.stderr:
                 check = "the proxy refused the connection; check HTTPS_PROXY and NO_PROXY"
+            elif "does not appear to be a git repository" in done.stderr:
+                check = "it is not a git repository; check the URL or the directory"
             raise GitError(f"cannot reach {without_credentials(url)}; {check} (git: {last_lines(done.stderr)})")
         head = done.stdout.split()[0]
         if not self.holds(head):

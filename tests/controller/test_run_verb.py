@@ -149,7 +149,16 @@ def test_a_mistyped_repository_is_not_the_one_of_last_time(tmp_path: Path, repo:
     for words in (("--repo", f"{repo.folder}-typo"), ("--repo", str(repo.folder), "--branch", "mian")):
         ran = run(tmp_path, "run", *words, "--once", "--mode", "apply", env=CREDENTIALS)
         assert (ran.code, ran.out) == (1, "")
-        assert "cannot reach" in ran.err or "has no branch 'mian'" in ran.err
+        assert "it is not a git repository" in ran.err or "has no branch 'mian'" in ran.err
+
+
+def test_a_state_directory_that_cannot_be_created_is_named_with_the_option(tmp_path: Path, repo: Repo) -> None:
+    state = repo.folder / "ivs-reconciler.yaml" / "state"
+    ran = run(tmp_path, "run", "--repo", str(repo.folder), "--once", "--state", str(state), env=CREDENTIALS)
+    assert (ran.code, ran.err) == (
+        1,
+        f"cannot create the state directory {state} (not a directory); use another with --state\n",
+    )
 
 
 def test_without_secrets_nothing_is_listened_to(tmp_path: Path, repo: Repo) -> None:

@@ -265,7 +265,7 @@ def test_what_cannot_be_compared_is_said(repo: Path, words: str, message: str) -
 def test_outside_a_repository_the_message_says_so(tmp_path: Path) -> None:
     shown = diff(stack(tmp_path / "plain", BASE), "a..b")
     assert shown.code == 1
-    assert "not a git repository" in shown.err
+    assert shown.err == ". is not in a git repository; run in a clone\n"
 
 
 def test_links_of_a_revision_lead_nowhere_outside(repo: Path, tmp_path: Path) -> None:
@@ -411,7 +411,19 @@ def test_a_clone_without_blobs_is_an_error_and_not_an_empty_answer(repo: Path, t
 def test_without_git_it_is_said_so(repo: Path, tmp_path: Path, verb: tuple[str, ...]) -> None:
     shown = run(repo, *verb, env={"PATH": str(tmp_path)})
     assert shown.code == 1
-    assert "git is not installed, or not on PATH" in shown.err
+    assert shown.err.endswith("git is not installed, or not on PATH; install it\n")
+
+
+def test_a_directory_without_a_commit_is_told_from_one_that_git_cannot_read(repo: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(repo, plain, ignore=shutil.ignore_patterns(".git"))
+    plan = ("plan", "--base", "main")
+    assert run(plain, *plan).err == f"--base main: {plain} is not in a git repository; run in a clone\n"
+    git(plain, "init", "-q")
+    assert run(plain, *plan).err == f"--base main: the git repository of {plain} has no commit; commit first\n"
+    assert run(plain, *plan, env={"PATH": str(tmp_path)}).err == (
+        f"--base main: {plain}: git cannot read the repository: git is not installed, or not on PATH; install it\n"
+    )
 
 
 def test_a_small_commit_that_lists_a_hundred_million_files_is_refused_within_bounds(repo: Path) -> None:
