@@ -156,7 +156,7 @@ class Cluster:
         self._process.kill()
 
     def workers(self) -> list[int]:
-        """Return the process ids of the workers."""
+        """Return the process ids of the workers, once all of them run."""
         return self._ask("workers")
 
     def until_idle(self) -> None:

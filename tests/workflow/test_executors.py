@@ -398,6 +398,7 @@ def test_a_result_is_handed_over_before_the_other_tasks_have_ended(cluster: Clus
 
 
 def test_results_that_came_while_others_were_reported_are_not_late(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.workers()
     executor: Processes | DaskCluster
     for name, executor in (("processes", Processes(1, timeout=3.0)), ("dask", replace(cluster.executor, timeout=3.0))):
         (tmp_path / name).mkdir()

@@ -70,9 +70,9 @@ class Together:
     folder: Path
     count: int
 
-    def __call__(self, task: Task, _control: Control) -> str:
+    def __call__(self, task: Task, control: Control) -> str:
         (self.folder / task.target.name).touch()
-        while len(list(self.folder.iterdir())) < self.count:
+        while len(list(self.folder.iterdir())) < self.count and not control.stop.is_set():
             time.sleep(0.01)
         return f"{task.target.name} done"
 
