@@ -400,9 +400,9 @@ def test_a_result_is_handed_over_before_the_other_tasks_have_ended(cluster: Clus
 def test_results_that_came_while_others_were_reported_are_not_late(tmp_path: Path, cluster: Cluster) -> None:
     cluster.workers()
     executor: Processes | DaskCluster
-    for name, executor in (("processes", Processes(1, timeout=3.0)), ("dask", replace(cluster.executor, timeout=3.0))):
+    for name, executor in (("processes", Processes(1, timeout=8.0)), ("dask", replace(cluster.executor, timeout=8.0))):
         (tmp_path / name).mkdir()
-        pauses = [3.0]
+        pauses = [8.0]
 
         def ended(_index: int, _found: object, pauses: list[float] = pauses) -> None:
             time.sleep(pauses.pop() if pauses else 0.0)
