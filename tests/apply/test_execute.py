@@ -239,7 +239,12 @@ def test_steps_that_wait_for_one_another_end_instead_of_hanging() -> None:
 
 
 def test_independent_steps_run_at_the_same_time_but_few_of_one_operation() -> None:
-    calls = Service(hold=lambda _: real_time.sleep(0.01))
+    together = {"UpdateChannel": threading.Barrier(3, timeout=60), "TagResource": threading.Barrier(3, timeout=60)}
+
+    def hold(operation: str) -> None:
+        together[operation].wait()
+
+    calls = Service(hold=hold)
     actions = [
         action(f"channel/{number}", step(f"channel/{number}#1", "UpdateChannel" if number % 2 else "TagResource"))
         for number in range(24)
@@ -253,7 +258,7 @@ def test_a_slow_operation_holds_up_no_other() -> None:
 
     def hold(operation: str) -> None:
         if operation == "CreateChannel":
-            assert released.wait(10)
+            assert released.wait(60)
 
     def on_event(event: Event) -> None:
         if isinstance(event, ActionFinished) and str(event.outcome.address) == "channel/quick":
