@@ -62,7 +62,7 @@ def ask(client: str, url: str, folder: Path) -> str:
                 post_webhook(url, b"{}", identity="1", sleep=lambda _: None, draw=lambda: 0.5, timeout=5)
             case "git":
                 following = Source(
-                    folder / "state", Remote(f"{url}/acme/live.git", token=Secret(value="a-token")), timeout=20
+                    folder / "state", Remote(f"{url}/acme/live.git", token=Secret(value="a-token")), timeout=60
                 )
                 following.open()
                 following.fetch()
@@ -103,7 +103,7 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
                 except OSError:
                     return
                 with connection:
-                    connection.settimeout(10)
+                    connection.settimeout(60)
                     try:
                         answer(connection)
                     except OSError:

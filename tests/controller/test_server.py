@@ -74,13 +74,19 @@ def test_a_client_that_sends_a_byte_now_and_then_is_dropped(start: bytes) -> Non
 
 
 def test_an_idle_connection_is_dropped_and_one_at_work_is_not() -> None:
-    with listening(1) as port, connected(port) as idle, connected(port) as busy:
-        for _ in range(8):
-            busy.sendall(b"GET /x HTTP/1.1\r\nHost: here\r\n\r\n")
+    dropped = threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        assert dropped.wait(PATIENCE)
+        return answer(environ, start_response)
+
+    with serving("127.0.0.1:0", slow, seconds=1) as url:
+        port = int(url.rpartition(":")[2])
+        with connected(port) as busy, connected(port) as idle:
+            busy.sendall(b"GET /x HTTP/1.1\r\nHost: here\r\n\r\n" * 2)
+            assert idle.recv(10) == b""
+            dropped.set()
             assert read_until(busy, b"GET /x 0")
-            time.sleep(0.4)
-        idle.settimeout(0)
-        assert idle.recv(10) == b""
 
 
 def test_several_requests_of_one_connection_are_answered() -> None:

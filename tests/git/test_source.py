@@ -482,9 +482,10 @@ def measured(folder: Path) -> Iterator[Callable[[], int]]:
     def watch() -> None:
         while not ended.wait(0.02):
             total = 0
-            for path in folder.rglob("*"):
-                with suppress(OSError):
-                    total += path.stat().st_size
+            for parent, _, files in os.walk(folder):  # which passes over what is gone
+                for name in files:
+                    with suppress(OSError):
+                        total += Path(parent, name).stat().st_size
             sizes[0] = max(sizes[0], total)
 
     thread = threading.Thread(target=watch)

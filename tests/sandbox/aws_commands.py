@@ -46,7 +46,7 @@ def control(name: str, **arguments: Any) -> None:
 
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ['IVS_SANDBOX_TOKEN']}"}
     request = urllib.request.Request(f"{ENDPOINT}/_sandbox/{name}", json.dumps(arguments).encode(), headers)
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def client(sandbox: Sandbox, session: boto3.Session) -> ClientMaker:
     def make(
         service: str = "ivs", key: str = ACCOUNT, region: str = REGION, secret: str = "any", **options: Any
     ) -> Any:
-        config = Config(retries={"total_max_attempts": 1}, read_timeout=20, max_pool_connections=20, **options)
+        config = Config(retries={"total_max_attempts": 1}, read_timeout=60, max_pool_connections=20, **options)
         return session.client(
             service,
             endpoint_url=sandbox.endpoint_url,

@@ -134,18 +134,18 @@ def test_the_server_writes_to_its_directory_only_is_healthy_and_stops_on_sigterm
         try:
             assert server.stdout is not None
             endpoint = server.stdout.readline().split(" on ")[1].split(" ")[0]
-            urllib.request.urlopen(urllib.request.Request(f"{endpoint}/CreateChannel", b"{}"), timeout=10).close()
-            urllib.request.urlopen(endpoint, timeout=10).close()
+            urllib.request.urlopen(urllib.request.Request(f"{endpoint}/CreateChannel", b"{}"), timeout=60).close()
+            urllib.request.urlopen(endpoint, timeout=60).close()
             check = [
                 word.replace("http://127.0.0.1:4599", endpoint)
                 for word in json.loads(last_stage()["HEALTHCHECK"].partition("CMD ")[2])
             ]
-            healthy = subprocess.run([sys.executable, *check[1:]], timeout=30, check=False)
+            healthy = subprocess.run([sys.executable, *check[1:]], timeout=60, check=False)
             assert healthy.returncode == 0
         finally:
             server.send_signal(signal.SIGTERM)
-            assert server.wait(20) == 0
-    sick = subprocess.run([sys.executable, *check[1:]], capture_output=True, timeout=30, check=False)
+            assert server.wait(60) == 0
+    sick = subprocess.run([sys.executable, *check[1:]], capture_output=True, timeout=60, check=False)
     assert sick.returncode != 0
     written = {Path(line) for line in seen.read_text().splitlines()} - {Path("/dev/null")}
     assert data / "sandbox.db" in written

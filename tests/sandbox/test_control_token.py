@@ -24,7 +24,7 @@ def status(sandbox: Sandbox, path: str, token: str = "", method: str = "GET") ->
     headers = {"Content-Type": "application/json", **({"Authorization": token} if token else {})}
     request = urllib.request.Request(f"{url}/_sandbox/{path}", b"{}" if method == "POST" else None, headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

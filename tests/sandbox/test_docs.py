@@ -35,7 +35,7 @@ def wait_for(port: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_sandbox/worlds", timeout=10).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_sandbox/worlds", timeout=60).close()
             return
         except OSError:
             time.sleep(0.05)

@@ -35,7 +35,7 @@ class Echo:
         return Response(200, body=json_bytes(described))
 
     def connect(self) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.server.server_address[1]), timeout=30)
+        connection = socket.create_connection(("127.0.0.1", self.server.server_address[1]), timeout=60)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -281,7 +281,7 @@ def test_half_a_request_is_not_answered(rest: bytes) -> None:
     whole = announced(b'{"name": "half"}')
     with Sandbox() as sandbox:
         host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(rest if rest.startswith(b"POST") else whole[: whole.index(b"{")] + rest)
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(100) == b""
@@ -290,7 +290,7 @@ def test_half_a_request_is_not_answered(rest: bytes) -> None:
 
 def test_pipelined_requests_are_answered_in_order(sandbox: Sandbox) -> None:
     host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(
             b"".join(announced(b'{"name": "n%d"}' % number) for number in range(3))
             + b"GET /favicon.ico HTTP/1.0\r\n\r\n"

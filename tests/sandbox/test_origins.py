@@ -77,7 +77,7 @@ def serving() -> Iterator[Sandbox]:
 
 def ask(sandbox: Sandbox, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
     """Send one request; only the first bytes of an endless answer are read."""
-    connection = http.client.HTTPConnection(urlsplit(sandbox.endpoint_url).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(sandbox.endpoint_url).netloc, timeout=60)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, b"{}" if method == "POST" else None, {"Content-Type": "application/json", **names})
     answer = connection.getresponse()

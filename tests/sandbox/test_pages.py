@@ -74,7 +74,7 @@ class Visitor:
         self.headers: dict[str, str] = {}
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection(self._host, timeout=20)
+        connection = http.client.HTTPConnection(self._host, timeout=60)
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {**self.headers, **names})
         answer = connection.getresponse()

@@ -13,7 +13,7 @@ from tests.sandbox.helpers import PUBLIC_KEY, refusal
 
 
 def page(sandbox: Sandbox) -> str:
-    with urllib.request.urlopen(sandbox.endpoint_url, timeout=10) as answer:
+    with urllib.request.urlopen(sandbox.endpoint_url, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -180,5 +180,5 @@ def test_every_cell_of_the_page_says_what_it_is_for_narrow_screens(ivs: Any, san
 
 
 def test_the_overview_reloads_itself_if_asked(sandbox: Sandbox) -> None:
-    with urllib.request.urlopen(f"{sandbox.endpoint_url}/?refresh", timeout=10) as answer:
+    with urllib.request.urlopen(f"{sandbox.endpoint_url}/?refresh", timeout=60) as answer:
         assert b'http-equiv="refresh"' in answer.read()

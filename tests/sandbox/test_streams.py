@@ -212,7 +212,7 @@ def test_events_have_the_shape_eventbridge_delivers(channel: str, sandbox: Sandb
 
 
 def test_events_can_be_followed_by_server_sent_events(channel: str, sandbox: Sandbox) -> None:
-    with urllib.request.urlopen(f"{sandbox.endpoint_url}/_sandbox/events/stream", timeout=10) as stream:
+    with urllib.request.urlopen(f"{sandbox.endpoint_url}/_sandbox/events/stream", timeout=60) as stream:
         assert stream.readline() == b"retry: 1000\n"
         sandbox.control.go_live(channel)
         data: list[dict[str, Any]] = []
@@ -226,7 +226,7 @@ def test_events_can_be_followed_by_server_sent_events(channel: str, sandbox: San
 def test_a_follower_that_comes_back_gets_what_it_missed_and_nothing_twice(channel: str, sandbox: Sandbox) -> None:
     sandbox.control.go_live(channel)
     request = urllib.request.Request(f"{sandbox.endpoint_url}/_sandbox/events/stream", headers={"Last-Event-ID": "1"})
-    with urllib.request.urlopen(request, timeout=10) as stream:
+    with urllib.request.urlopen(request, timeout=60) as stream:
         lines = [stream.readline() for _ in range(5)]
     assert lines[2:4] == [b"id: 2\n", b"event: IVS Stream State Change\n"]
     assert json.loads(lines[4].removeprefix(b"data: "))["detail"]["event_name"] == "Stream Start"
@@ -234,7 +234,7 @@ def test_a_follower_that_comes_back_gets_what_it_missed_and_nothing_twice(channe
         request = urllib.request.Request(
             f"{sandbox.endpoint_url}/_sandbox/events/stream", headers={"Last-Event-ID": nonsense}
         )
-        with urllib.request.urlopen(request, timeout=10) as stream:
+        with urllib.request.urlopen(request, timeout=60) as stream:
             assert [stream.readline() for _ in range(2)] == [b"retry: 1000\n", b"\n"]
             sandbox.control.go_offline(channel)
             assert stream.readline().startswith(b"id: ")
@@ -273,7 +273,7 @@ def test_events_are_posted_to_a_url_again_if_its_answer_is_nonsense(session: Any
                 aws_secret_access_key="1",
             )
             sandbox.control.go_live(ivs.create_channel()["channel"]["arn"])
-            assert enough.wait(10)
+            assert enough.wait(60)
     finally:
         receiver.shutdown()
         receiver.server_close()

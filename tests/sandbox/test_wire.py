@@ -21,7 +21,7 @@ CREDENTIAL = (
 
 @pytest.fixture
 def raw(sandbox: Sandbox) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(sandbox.endpoint_url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(sandbox.endpoint_url.removeprefix("http://"), timeout=60)
     yield connection
     connection.close()
 
@@ -127,7 +127,7 @@ def test_what_is_not_http_is_refused_and_the_server_lives(raw: http.client.HTTPC
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n",
     ):
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(garbage)
             assert connection.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 431")
     assert ask(raw, "POST", "/ListChannels")[0].status == 200
@@ -135,7 +135,7 @@ def test_what_is_not_http_is_refused_and_the_server_lives(raw: http.client.HTTPC
 
 def test_a_client_that_expects_100_continue_gets_it(sandbox: Sandbox) -> None:
     host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(
             b"POST /CreateChannel HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
         )
