@@ -80,7 +80,7 @@ def test_an_idle_connection_is_dropped_and_one_at_work_is_not() -> None:
         assert dropped.wait(PATIENCE)
         return answer(environ, start_response)
 
-    with serving("127.0.0.1:0", slow, seconds=1) as url:
+    with serving("127.0.0.1:0", slow, seconds=2) as url:
         port = int(url.rpartition(":")[2])
         with connected(port) as busy, connected(port) as idle:
             busy.sendall(b"GET /x HTTP/1.1\r\nHost: here\r\n\r\n" * 2)
