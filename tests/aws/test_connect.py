@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.session import Session
 
 from reconciler.aws.connection import connect
 from reconciler.aws.limiter import Pacers
+from reconciler.aws.session import open_client, open_session
 from reconciler.errors import AwsError, UsageError
 from reconciler.model.target import Target
 from reconciler.sandbox import Sandbox
@@ -146,6 +149,40 @@ def test_service_models_of_a_folder_of_ones_own_come_first(tmp_path: Path) -> No
         check=True,
     )
     assert done.stdout.split() == ["mine", "STS"]
+
+
+EVENTS = (
+    "provide-client-params",
+    "before-parameter-build",
+    "before-endpoint-resolution",
+    "before-call",
+    "request-created",
+    "choose-signer",
+    "before-sign",
+    "before-send",
+    "response-received",
+    "before-parse",
+    "needs-retry",
+    "after-call",
+)
+
+
+@pytest.mark.parametrize(
+    "service",
+    ["sts", "ivs", "s3", "ssm", "secretsmanager", "sns", "service-quotas", "cloudtrail", "cloudformation", "sso-oidc"],
+)
+def test_the_events_of_a_client_have_botocores_handlers(service: str) -> None:
+    def handlers(emitter: Any, event: str) -> list[str]:
+        return [handler.__qualname__ for handler in emitter._handlers.prefix_search(event)]
+
+    target = Target(name="dev", region="us-west-2")
+    ours = open_client(open_session(target, None), service, target, None, 1)
+    plain = Session().create_client(service, region_name="us-west-2").meta
+    for operation in plain.service_model.operation_names:
+        for event in EVENTS:
+            name = f"{event}.{plain.service_model.service_id.hyphenize()}.{operation}"
+            assert plain.events._alias_event_name(name) == name, "a client emits no former name"
+            assert handlers(ours.meta.events, name) == handlers(plain.events._emitter, name), name
 
 
 @pytest.mark.usefixtures("keys")

@@ -75,7 +75,7 @@ def preload() -> None:
     from reconciler.sandbox import Sandbox
 
     _build(BaseModel)
-    session = Session(event_hooks=_event_hooks())
+    session = Session(event_hooks=_event_hooks(), include_builtin_handlers=False)
     session.register_component("data_loader", _model_loader())
     for service in ("ivs", "sts"):
         session.create_client(service, "us-west-2", aws_access_key_id="any", aws_secret_access_key="any")
