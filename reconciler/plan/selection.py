@@ -100,7 +100,7 @@ def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Add
 
 def part_of(plan: TargetPlan, actions: tuple[Action, ...], left: int, verb: str) -> TargetPlan:
     """Return the part of a plan that a verb with one purpose runs, with a note about the actions that are ``left`` for another verb."""
-    others = f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run {verb} for them"
+    others = f"{left:,} other {'action is' if left == 1 else 'actions are'} due; run {verb} for {'it' if left == 1 else 'them'}"
     return plan._replace(
         actions=actions,
         summary=plan.summary.counting(actions),

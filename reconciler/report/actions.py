@@ -59,10 +59,9 @@ def will(action: Action) -> str:
             return f"{verb} be created"
         case Verb.UPDATE:
             return f"{verb} be updated in place"
-        case Verb.REPLACE if action.order is ReplaceOrder.DELETE_FIRST:
-            return "must be replaced: deleted, then created"
         case Verb.REPLACE:
-            return "must be replaced: created, then deleted"
+            order = "deleted, then created" if action.order is ReplaceOrder.DELETE_FIRST else "created, then deleted"
+            return f"{'would' if action.blocked else 'must'} be replaced: {order}"
         case Verb.DELETE:
             return f"{verb} be deleted"
         case Verb.ADOPT:

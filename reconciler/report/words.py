@@ -431,6 +431,8 @@ class Notable(NamedTuple):
     @property
     def title(self) -> str:
         """The heading with its counts."""
+        if not self.actions:
+            return f"{self.notice.value}: {self.also:,}, listed above"
         more = f" (and {self.also:,} listed above)" if self.also else ""
         return f"{self.notice.value}: {len(self.actions):,}{more}"
 

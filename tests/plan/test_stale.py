@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.model.address import SPEC as SPEC_TAG
 from reconciler.model.address import KindName
 from reconciler.plan.decide import build_plan
 from reconciler.plan.plan import PlanOptions
@@ -27,6 +28,16 @@ def test_each_field_that_moved_is_named_with_both_values() -> None:
         'channel/main: /latencyMode was "LOW" and is now "NORMAL"',
         'channel/main: /tags/stray was absent and is now "1"',
     )
+
+
+def test_the_digest_of_the_spec_is_named_only_if_nothing_else_moved() -> None:
+    plan = build_plan(SPEC, BEFORE, PlanOptions(), target_name="prod")
+    digest = {SPEC_TAG: "of another spec"}
+    now = live(of(ARCHIVE), of(MAIN, changed={"authorized": False, "latencyMode": "NORMAL"}, tags=digest))
+    assert changes_since_plan(plan, SPEC, now) == ('channel/main: /latencyMode was "LOW" and is now "NORMAL"',)
+    now = live(of(ARCHIVE), of(MAIN, changed={"authorized": False}, tags=digest))
+    (line,) = changes_since_plan(plan, SPEC, now)
+    assert line.startswith("channel/main: /tags/ivs-reconciler:spec was ")
 
 
 def test_life_elsewhere_in_the_account_does_not_matter() -> None:

@@ -8,6 +8,7 @@ from reconciler.model.values import Ref
 from reconciler.plan.plan import Action, Blocked, Verb
 from reconciler.report import markdown, text
 from reconciler.report.actions import FOLD_FROM, fold_actions, shared_tags
+from reconciler.report.words import notable_changes
 
 from .makers import a_plan, a_target, added, an_action
 
@@ -107,3 +108,16 @@ def test_markdown_folds_the_same_groups_and_counts_all_members_when_cut() -> Non
     cut = markdown.render_targets(target, limit=500)
     assert len(cut.encode()) <= 500
     assert "60" in cut
+
+
+def test_a_blocked_replacement_is_not_said_to_be_needed() -> None:
+    ready = an_action(Verb.REPLACE, "recording-configuration/archive")
+    blocked = ready._replace(blocked=Blocked("live", "apply again when the stream has ended"))
+    assert text.render_target(a_target(ready)).count("must be replaced: created, then deleted") == 1
+    assert "would be replaced: created, then deleted" in text.render_target(a_target(blocked))
+
+
+def test_a_group_whose_actions_are_all_listed_above_says_how_many() -> None:
+    rotated = an_action(Verb.REPLACE, "stream-key/main")
+    (replaced, keys) = notable_changes(a_target(rotated))
+    assert (replaced.title, keys.title) == ("Replaced: 1", "Keys: 1, listed above")
