@@ -13,7 +13,7 @@ from reconciler.errors import AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS, Service
 from reconciler.model.target import Sink
-from reconciler.model.values import Ref, Value
+from reconciler.model.values import Ref, Value, refs_in
 from reconciler.plan.plan import Result, Step, StepOutcome
 
 LAG_SECONDS = 30.0
@@ -192,19 +192,7 @@ def retry_reason(attempt: Attempt, error: AwsError) -> str | None:
             return "an earlier request for the same change, whose answer was lost, is still in progress"
     now = attempt.context.clock()
     if error.code == NOT_FOUND and any(
-        now - attempt.context.bound[ref.address].at < LAG_SECONDS for ref in _refs(attempt.step.parameters)
+        now - attempt.context.bound[ref.address].at < LAG_SECONDS for ref in refs_in(attempt.step.parameters)
     ):
         return "a resource created just now is not found yet"
     return None
-
-
-def _refs(value: object) -> Iterator[Ref]:
-    match value:
-        case Ref():
-            yield value
-        case Mapping():
-            for item in value.values():
-                yield from _refs(item)
-        case tuple():
-            for item in value:
-                yield from _refs(item)

@@ -22,7 +22,7 @@ from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting, event
 from reconciler.cli.options import Context, confirmed, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
-from reconciler.executors.fleet import ApplyElsewhere, Silent
+from reconciler.executors.fleet import ApplyElsewhere
 from reconciler.git.committed import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
 from reconciler.model.resource import TargetOutputs
@@ -40,7 +40,7 @@ from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import Published, outputs_of, publish_files, publish_parameters, survey_after
 from reconciler.workflow.progress import interruptible, local_now
-from reconciler.workflow.run import ApplyObserver, apply_plans
+from reconciler.workflow.run import ApplyObserver, Silent, apply_plans
 from reconciler.workflow.survey import Survey, combine_failures, map_targets
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -17,7 +17,6 @@ from urllib.parse import quote
 from structlog.contextvars import bound_contextvars
 
 from reconciler import logs
-from reconciler.apply import Event
 from reconciler.aws.client import OnRequest
 from reconciler.aws.connection import Connection
 from reconciler.aws.reader import read_streams
@@ -52,8 +51,8 @@ from reconciler.workflow.locks import LockClock, lock_targets
 from reconciler.workflow.notifications import Delivery, TargetReading, UnreadableTarget, notify, reading_of
 from reconciler.workflow.outputs import outputs_of, publish, survey_after
 from reconciler.workflow.records import records_of
-from reconciler.workflow.run import apply_plans
-from reconciler.workflow.survey import Survey, combine_plans, plan_target, read_target, survey_targets
+from reconciler.workflow.run import Silent, apply_plans
+from reconciler.workflow.survey import Survey, combine_plans, plan_target, survey_one, survey_targets
 
 _OPTIONS = PlanOptions()
 _MESSAGE_LINES = 5
@@ -223,10 +222,7 @@ def _with_plan(run: Run, revision: CheckedRevision, survey: Survey, shard: Shard
         plan = combine_plans(revision.project, (survey,), _OPTIONS, git_commit=revision.commit.id, now=created_at)
         run = replace(run, plan=plan, plan_id=fingerprint(survey.plan))
     refusals = check(
-        survey.plan,
-        revision.project.guardrails_of(run.target),
-        PlanOptions(),
-        expected_addresses(revision.project, survey),
+        survey.plan, revision.project.guardrails_of(run.target), _OPTIONS, expected_addresses(revision.project, survey)
     )
     if refusals := (*refusals, *(check_shard(survey.plan, revision.project, shard) if shard else ())):
         return replace(run, status=RunStatus.REFUSED, message="\n".join(refusals))
@@ -251,14 +247,14 @@ def _apply(
             locked, "run", notify=lambda text: _LOG.warning("lock", reason=text), clock=LockClock(deps.now, deps.sleep)
         ) as lost,
     ):
-        if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey, deps)).plan) != fingerprint(
+        if lost and fingerprint(_due(revision, run.mode, _repeat_survey(revision, survey)).plan) != fingerprint(
             due.plan
         ):
             raise PlanRefused("another run applied before the lock was acquired; the next reconciliation plans again")
         results = apply_plans(
             [due._replace(desired=recorded, commit=commit)],
             revision.project,
-            _NoProgress(),
+            Silent(),
             stop=deps.stop,
             lost=lost,
             sleep=deps.sleep,
@@ -298,7 +294,7 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
         return replace(
             run, status=RunStatus.INCOMPLETE, message="interrupted by shutdown; the next reconciliation plans the rest"
         )
-    left = _repeat_survey(revision, survey, deps)
+    left = _repeat_survey(revision, survey)
     run = _with_findings(run, revision, left, deps)
     failed = [f"{outcome.address}: {outcome.message}" for outcome in result.outcomes if outcome.result is Result.FAILED]
     if failed:
@@ -314,14 +310,11 @@ def _with_result(run: Run, revision: CheckedRevision, survey: Survey, result: Ap
     )
 
 
-def _repeat_survey(revision: CheckedRevision, survey: Survey, deps: Dependencies) -> Survey:
+def _repeat_survey(revision: CheckedRevision, survey: Survey) -> Survey:
     """Read and plan again, with the same connection."""
-    target, desired, connection = survey.target, survey.desired, survey.connection
-    records_of(revision.project).refresh(target.name)
-    began = deps.monotonic()
-    live = read_target(connection, desired, _OPTIONS)
-    plan = plan_target(revision.project, target, desired, live, _OPTIONS, connection, {})
-    return Survey(target, desired, live, plan, connection, began)
+    return survey_one(
+        revision.project, survey.target, survey.desired, survey.connection, _OPTIONS, {}, None, every_kind=True
+    )
 
 
 def _is_blocked(plan: TargetPlan) -> bool:
@@ -370,17 +363,6 @@ class _Interruptible:
 
     def finished(self, target: str, /, *, failed: bool) -> None:
         """Do nothing."""
-
-
-class _NoProgress:
-    """Shows no progress: the steps of an apply are logged."""
-
-    def observe(self, _name: str, _actions: int, /) -> AbstractContextManager[Callable[[Event], None]]:
-        """Ignore the events."""
-        return nullcontext(lambda _event: None)
-
-    def finished(self, result: ApplyResult, /) -> None:
-        """Ignore the result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,19 +273,14 @@ def read_detail(text: str) -> tuple[tuple[Finding, ...], tuple[LiveChannel, ...]
     return _FINDINGS.read(content["findings"]), _LIVE_CHANNELS.validate_python(content["live_channels"])
 
 
-def inventory_json(inventory: Inventory) -> str:
-    """Return an inventory as JSON."""
-    return _dumps(_by_name(inventory))
+def members_json(value: Inventory | ApplyResult) -> str:
+    """Return an inventory, or the result of an apply, as JSON."""
+    return _dumps(_by_name(value))
 
 
 def read_inventory(text: str) -> Inventory:
     """Return an inventory from its JSON."""
     return _INVENTORY.validate_python(json.loads(text))
-
-
-def result_json(result: ApplyResult) -> str:
-    """Return the result of an apply as JSON."""
-    return _dumps(_by_name(result))
 
 
 def read_result(text: str) -> ApplyResult:

@@ -26,11 +26,10 @@ from reconciler.controller.state import (
     TargetState,
     accept_hint,
     detail_json,
-    inventory_json,
+    members_json,
     read_detail,
     read_inventory,
     read_result,
-    result_json,
 )
 from reconciler.drift import DriftStatus
 from reconciler.errors import ReconcilerError, UsageError
@@ -243,7 +242,7 @@ class Store:
         cells |= {
             "message": _clean(run.message),
             "counts": json.dumps(run.counts),
-            "result": _packed([result_json(run.result)]) if run.result else None,
+            "result": _packed([members_json(run.result)]) if run.result else None,
         }
         with self._writing() as db:
             if run.plan is not None:
@@ -271,7 +270,7 @@ class Store:
                 db.execute(
                     "INSERT INTO inventories VALUES (?, ?) ON CONFLICT (target) DO UPDATE SET body = excluded.body "
                     "WHERE body <> excluded.body",
-                    (run.target, _packed([inventory_json(run.inventory)])),
+                    (run.target, _packed([members_json(run.inventory)])),
                 )
             self._delete_old(db, run)
         return int(number or 0)

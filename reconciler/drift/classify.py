@@ -135,7 +135,7 @@ def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
     counts = Counter(address.kind for address in addresses)
     for kind, why in live.unreadable.items():
         if counts[kind]:
-            yield f"no result for {counts[kind]:,} {KINDS[kind].title if counts[kind] == 1 else KINDS[kind].titles} in the spec, which could not be read: {why}"
+            yield f"no result for {KINDS[kind].counted(counts[kind])} in the spec, which could not be read: {why}"
 
 
 class _Classification:

@@ -5,10 +5,9 @@ What a worker returns is small: of live state only what the caller needs, and of
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +25,6 @@ from reconciler.workflow.journal import last_run
 from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, raise_failures, survey_one
 
 if TYPE_CHECKING:
-    from reconciler.apply import Event
     from reconciler.drift.classify import AppliedCommit
     from reconciler.drift.report import DriftReport, Ignore
     from reconciler.model.resource import TargetOutputs
@@ -115,7 +113,7 @@ class Applying(NamedTuple):
 
     def __call__(self, task: Task, control: Control) -> Applied:
         """Return how the apply ended."""
-        from reconciler.workflow.run import apply_target  # noqa: PLC0415 - a plan needs nothing of apply
+        from reconciler.workflow.run import Silent, apply_target  # noqa: PLC0415 - a plan needs nothing of apply
         from reconciler.workflow.saved_plans import rest_to_run  # noqa: PLC0415
 
         assert task.approved is not None
@@ -155,19 +153,6 @@ class Applying(NamedTuple):
         if control.stop.is_set():
             return found, None
         return found, publish_parameters(task.project, [(after, found)], task.options)
-
-
-class Silent:
-    """Observes an apply at a worker: its events are not sent."""
-
-    @contextlib.contextmanager
-    def observe(self, name: str, actions: int, /) -> Iterator[Callable[[Event], None]]:
-        """Yield a handler that ignores events."""
-        del name, actions
-        yield lambda _event: None
-
-    def finished(self, result: ApplyResult, /) -> None:
-        """Ignore a result: it is returned."""
 
 
 @dataclass(slots=True)

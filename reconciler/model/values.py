@@ -5,8 +5,9 @@ Sequences are tuples, so that values can be compared with ``==``.
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -54,6 +55,23 @@ def thaw(value: Value) -> object:
     if isinstance(value, Mapping):
         return {key: thaw(item) for key, item in value.items()}
     return value
+
+
+def as_json(value: Value) -> str:
+    """Return a value as JSON text, as messages quote it."""
+    return json.dumps(thaw(value), ensure_ascii=False)
+
+
+def refs_in(value: object) -> Iterator[Ref]:
+    """Yield the references inside a value."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from refs_in(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from refs_in(item)
 
 
 def resolve(value: Value, arns: Mapping[Address, object]) -> Value:

@@ -10,7 +10,6 @@ it will be created and its ARN is bound later, or it will not exist and the reso
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -35,7 +34,7 @@ from reconciler.model.resource import (
     StackHold,
     effective_properties,
 )
-from reconciler.model.values import Ref, Value, resolve, thaw
+from reconciler.model.values import Ref, Value, as_json, resolve
 from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
     BEGINNING,
@@ -424,9 +423,7 @@ def _replace(
         )
     elif former := moved_from(inputs, resource.address, live):
         lines = "; ".join(
-            f"{change.field}: {json.dumps(thaw(change.before), ensure_ascii=False)}"
-            for change in changes
-            if change.field in FIELDS[live.kind]
+            f"{change.field}: {as_json(change.before)}" for change in changes if change.field in FIELDS[live.kind]
         )
         blocked = Blocked(
             "moved",

@@ -69,7 +69,7 @@ def check(
     forgets_only = plan.actions and all(action.verb is Verb.FORGET for action in plan.actions)
     if plan.desired_count == 0 and total and not options.allow_empty and not forgets_only:
         refusals.append(
-            f"the spec has no resources, but this stack manages {_count(total, 'resource', 'resources')}; check the path of the specs, or pass --allow-empty"
+            f"the spec has no resources, but this stack manages {total:,} resource{'' if total == 1 else 's'}; check the path of the specs, or pass --allow-empty"
         )
     refusals += _over_limit(
         plan,
@@ -109,7 +109,7 @@ def missing_from_lists(plan: TargetPlan, expected: Collection[Address]) -> list[
             continue
         if not plan.managed.get(kind.name) or (recorded >= _MANY and absent * 2 > recorded):
             listed = plan.managed.get(kind.name, 0)
-            known = _count(recorded, kind.title, kind.titles)
+            known = kind.counted(recorded)
             said.append(
                 f"AWS lists {listed:,} of the {known} recorded at the last apply, so {absent:,} would be recreated"
             )
@@ -177,7 +177,7 @@ def _over_limit(
     }
     most = max(over.values(), default=0)
     return [
-        f"{count:,} of {_count(plan.managed.get(kind, 0), 'managed ' + KINDS[kind].title, 'managed ' + KINDS[kind].titles)} would be {done} "
+        f"{count:,} of {KINDS[kind].counted(plan.managed.get(kind, 0), 'managed')} would be {done} "
         f"({' and '.join(_limits(count, plan.managed, kind, limit, percent))}); check the spec, or pass {flag} {most}"
         for kind, count in over.items()
     ]
@@ -205,10 +205,6 @@ def _is_update(action: Action) -> bool:
     )
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def _kinds_made(actions: Iterable[Action]) -> frozenset[KindName]:
     """Return the kinds with a quota that actions create."""
     return frozenset(_MAKES[step.operation] for action in actions for step in action.steps if step.operation in _MAKES)
@@ -216,7 +212,7 @@ def _kinds_made(actions: Iterable[Action]) -> frozenset[KindName]:
 
 def _quota_refusal(use: QuotaUse) -> str:
     kind = KINDS[use.kind]
-    there = f"there is 1 {kind.title}" if use.now == 1 else f"there are {use.now:,} {kind.titles}"
+    there = f"there {'is' if use.now == 1 else 'are'} {kind.counted(use.now)}"
     others = f", {use.others:,} of them unmanaged" if use.others else ""
     after = "" if use.after == use.peak else f", {use.after:,} in the end"
     source = "the applied quota" if use.applied else "the documented default"

@@ -145,6 +145,11 @@ def _policy(statements: Iterable[Statement]) -> Policy:
     return policy
 
 
+def _in_regions(places: Sequence[PolicyTarget]) -> dict[str, object]:
+    """Return the condition that a call is made in the region of one of these targets."""
+    return {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
+
+
 def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
     """Return the statement limited to several regions, if its resources do not have the region in their ARNs."""
     actions = statement["Action"]
@@ -162,7 +167,7 @@ def _only_in(regions: Sequence[str], statement: Statement) -> Statement:
 
 
 def _reading(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator[Statement]:
-    regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
+    regions = _in_regions(places)
     needed = [
         kinds_to_read(place.desired.kinds, PlanOptions(prune=options.prune or place.target.prune)) for place in places
     ]
@@ -197,7 +202,8 @@ def _forgets(places: Sequence[PolicyTarget], kind: Kind) -> bool:
 def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterator[Statement]:
     """Yield the statements for each kind of change; a row without operations is left out."""
     kinds = [kind for kind in KINDS.values() if _has(places, kind.name)]
-    going = list(KINDS.values()) if options.prune or any(place.target.prune for place in places) else kinds
+    prunes = options.prune or any(place.target.prune for place in places)
+    going = list(KINDS.values()) if prunes else kinds
     touched = [kind for kind in KINDS.values() if kind in going or _forgets(places, kind)]
     # IVS creates a channel together with its key, whether or not the spec has the key.
     made = [*kinds, STREAM_KEY] if CHANNEL in kinds and STREAM_KEY not in kinds else kinds
@@ -209,7 +215,7 @@ def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterato
     ending = [f"{IVS.prefix}:{operation}" for operation in (STOP_STREAM, STREAM_KEY.create, STREAM_KEY.list)]
     replaced = [STREAM_KEY] if STREAM_KEY in kinds or stopped else []
 
-    regions = {"StringEquals": {"aws:RequestedRegion": sorted({place.target.region for place in places})}}
+    regions = _in_regions(places)
     owned = {"StringEquals": {_OWNED: sorted({place.desired.stack for place in places})}}
     owning = {"StringEquals": {_OWNING: sorted({place.desired.stack for place in places})}}
     rows: list[tuple[str, Sequence[str], Sequence[Kind] | None, Mapping[str, object] | None]] = [
@@ -246,7 +252,7 @@ def _changing(places: Sequence[PolicyTarget], options: PolicyOptions) -> Iterato
     if arns := _output_arns(places, options):
         written = ("AddTagsToResource", "GetParameters", "ListTagsForResource", "PutParameter")
         yield _allow("PublishOutputs", [f"ssm:{operation}" for operation in written], arns)
-        if options.prune or any(place.target.prune for place in places):
+        if prunes:
             deletes = ["ssm:DeleteParameters", "ssm:GetParametersByPath"]
             yield _allow("DeleteOutputs", deletes, sorted({folder for arn in arns for folder in _below(arn)}))
     yield from _locks(places)
@@ -258,19 +264,10 @@ def _recording(places: Sequence[PolicyTarget], kinds: Sequence[object]) -> Itera
     if RECORDING_CONFIGURATION not in kinds:
         return
     role = "arn:aws:iam::*:role/aws-service-role/ivs.amazonaws.com/AWSServiceRoleForIVSRecordToS3*"
-    yield {
-        "Sid": "RecordToS3Role",
-        "Effect": "Allow",
-        "Action": ["iam:AttachRolePolicy", "iam:CreateServiceLinkedRole", "iam:PutRolePolicy"],
-        "Resource": role,
-    }
+    yield _allow("RecordToS3Role", ["iam:AttachRolePolicy", "iam:CreateServiceLinkedRole", "iam:PutRolePolicy"], role)
     buckets = sorted({name for place in places for name in _buckets(place.desired)})
-    yield {
-        "Sid": "RecordingBuckets",
-        "Effect": "Allow",
-        "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
-        "Resource": [f"arn:aws:s3:::{name}" for name in buckets],
-    }
+    arns = [f"arn:aws:s3:::{name}" for name in buckets]
+    yield _allow("RecordingBuckets", ["s3:GetBucketLocation", "s3:ListBucket"], arns)
 
 
 def _publishing(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
@@ -315,13 +312,8 @@ def _locks(places: Sequence[PolicyTarget]) -> Iterator[Statement]:
     if not locks:
         return
     objects = sorted({f"arn:aws:s3:::{lock.bucket}/{lock.key}" for lock in locks})
-    yield {"Sid": "Lock", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": objects}
-    yield {
-        "Sid": "ListLockBuckets",
-        "Effect": "Allow",
-        "Action": ["s3:ListBucket"],
-        "Resource": sorted({f"arn:aws:s3:::{lock.bucket}" for lock in locks}),
-    }
+    yield _allow("Lock", ["s3:GetObject", "s3:PutObject"], objects)
+    yield _allow("ListLockBuckets", ["s3:ListBucket"], sorted({f"arn:aws:s3:::{lock.bucket}" for lock in locks}))
 
 
 def _state_objects(places: Sequence[PolicyTarget], options: PolicyOptions) -> list[str]:

@@ -7,14 +7,13 @@ Actions are ordered by (phase, rank, address): creates by rising rank, then dele
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS, REFERENCES
 from reconciler.model.resource import LiveResource
-from reconciler.model.values import Ref, Value
+from reconciler.model.values import Ref, refs_in
 from reconciler.plan.decision import Decision, Planned
 from reconciler.plan.plan import Action, Blocked, Observed, Reason, ReplaceOrder, Step, Verb
 
@@ -122,49 +121,6 @@ def action_key(action: Action) -> tuple[int, int, str, str, str]:
     return (int(last), -rank if last else rank, address.kind.value, address.id, action.arn or "")
 
 
-def in_order(actions: Iterable[Action]) -> tuple[Step, ...]:
-    """Return the steps of all actions so that each comes after its dependencies; otherwise in the order of actions.
-
-    Raises ``ValueError`` for a cycle, or a dependency on an unknown step.
-    """
-    steps = [step for action in actions for step in action.steps]
-    place = {step.id: index for index, step in enumerate(steps)}
-    waiting = {step.id: set(step.after) for step in steps}
-    followers: dict[str, list[str]] = {}
-    for step in steps:
-        for needed in step.after:
-            if needed not in place:
-                raise ValueError(f"{step.id} waits for {needed}, which is no step of this plan")
-            followers.setdefault(needed, []).append(step.id)
-    ready = [index for index, step in enumerate(steps) if not step.after]
-    result: list[Step] = []
-    while ready:
-        step = steps[heapq.heappop(ready)]
-        result.append(step)
-        for follower in followers.get(step.id, ()):
-            waiting[follower].discard(step.id)
-            if not waiting[follower]:
-                heapq.heappush(ready, place[follower])
-    if len(result) < len(steps):
-        done = {step.id for step in result}
-        raise ValueError(
-            f"steps wait for one another in a circle: {', '.join(step.id for step in steps if step.id not in done)}"
-        )
-    return tuple(result)
-
-
-def references(value: Value) -> Iterable[Ref]:
-    """Return the references inside a value."""
-    if isinstance(value, Ref):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from references(item)
-
-
 def _action(planned: Planned, edges: Edges, warnings: Mapping[str, str]) -> Action:
     """Build an action from a decision and everything that was found out about it."""
     decision, treatment, steps = planned
@@ -224,7 +180,7 @@ def _after_bindings(planned: Sequence[Planned], edges: Edges) -> None:
         own = {step.id for step in steps}
         for step in steps:
             for value in step.parameters.values():
-                for ref in references(value):
+                for ref in refs_in(value):
                     needed = ready[str(ref.address)]
                     if needed not in own:
                         edges.setdefault(step.id, set()).add(needed)

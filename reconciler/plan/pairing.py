@@ -11,7 +11,6 @@ A public key exists once in an account and region, so a create beside its key pa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -27,7 +26,7 @@ from reconciler.model.resource import (
     LiveState,
     effective_properties,
 )
-from reconciler.model.values import Ref, Value, thaw
+from reconciler.model.values import Ref, Value, as_json
 from reconciler.plan.plan import Blocked, PlanOptions, Reason
 
 _NO_RECORD: Mapping[Address, str] = MappingProxyType({})
@@ -528,7 +527,7 @@ def beside_namesakes(
         of_stack = "" if any(is_unowned(one, stack) for one in group) else " --take-over STACK"
         return Blocked(
             "unmanaged",
-            f"{len(group):,} unmanaged {kind.titles} have this {shared}: {'; '.join(listed)}; "
+            f"{kind.counted(len(group), 'unmanaged')} have this {shared}: {'; '.join(listed)}; "
             f"to adopt one, run adopt {spec.address} ARN{of_stack}; to create another one beside them, {beside}",
         )
     (one,) = group
@@ -583,7 +582,7 @@ def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
     if not is_unowned(pair, stack):
         return f"{head}, and is owned by stack {pair.tags[STACK]}; use another key pair, or adopt that one with --take-over {pair.tags[STACK]}"
     if pair.name != name_of(spec):
-        return f"{head}; to adopt it, write name: {json.dumps(pair.name, ensure_ascii=False)} into the spec, then run adopt {spec.address} {pair.arn}, or use --adopt"
+        return f"{head}; to adopt it, write name: {as_json(pair.name)} into the spec, then run adopt {spec.address} {pair.arn}, or use --adopt"
     return f"{head}; to adopt it, run adopt {spec.address} {pair.arn}, or use --adopt"
 
 
@@ -600,7 +599,7 @@ def _with_facts(resource: LiveResource, group: tuple[LiveResource, ...], stack: 
                 values = [one.properties.get(name, field.default_beside(one.properties)) for one in group]
                 value = resource.properties.get(name, field.default_beside(resource.properties))
                 if any(other != value for other in values):
-                    facts.append(f"{name} {json.dumps(thaw(value), ensure_ascii=False)}")
+                    facts.append(f"{name} {as_json(value)}")
     facts += [
         f"tag {key}={value}"
         for key, value in sorted(resource.tags.items())

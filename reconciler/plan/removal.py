@@ -183,7 +183,7 @@ def _kept(inputs: PlanInputs, decision: Decision, in_use: Mapping[str, InUse]) -
         return None
     counts = Counter((user.kind, user.tags.get(STACK, "")) for user in users)
     usage = " and ".join(
-        f"{count:,} {KINDS[kind].title if count == 1 else KINDS[kind].titles} of {f'stack {owner}' if owner else 'no stack'}"
+        f"{KINDS[kind].counted(count)} of {f'stack {owner}' if owner else 'no stack'}"
         for (kind, owner), count in sorted(counts.items(), key=lambda item: item[0][1])
     )
     return Kept(

@@ -7,7 +7,6 @@ what differs from its values was modified outside, and the rest is pending.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from reconciler.diff import FieldChange, compare, compare_tags
 from reconciler.model.address import PROTECT, SPEC, Address, KindName
 from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, kind_of, parent_of, references_in
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, effective_properties
-from reconciler.model.values import Ref, Value, thaw
+from reconciler.model.values import Ref, Value, as_json
 from reconciler.plan.pairing import users_of
 from reconciler.plan.plan import Action, Reason, TargetPlan, Verb
 
@@ -46,14 +45,10 @@ def _spec(saved: TargetPlan, desired: DesiredState, by_address: Mapping[Address,
     found += [
         action.address
         for action in saved.actions
-        if action.verb is Verb.DELETE and _left(action) and action.address in desired.resources
+        if action.verb is Verb.DELETE and action.reason is Reason.LEFT_SPEC and action.address in desired.resources
     ]
     names = ", ".join(str(address) for address in sorted(set(found)))
     yield f"the spec changed: {names}" if names else "the spec changed"
-
-
-def _left(action: Action) -> bool:
-    return action.reason is Reason.LEFT_SPEC
 
 
 def _recorded(action: Action) -> str | None:
@@ -109,10 +104,10 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
     changes: tuple[FieldChange, ...] = compare(
         action.address.kind, observed.properties, resource.properties
     ) + compare_tags(observed.tags, resource.tags)
-    told = [change for change in changes if change.path != f"/tags/{SPEC}"]
+    told = [change for change in changes if change.tag != SPEC]
     for change in told or changes:  # the digest follows from the rest, if there is any
-        before = "absent" if change.absent_before else _value_words(change.before)
-        after = "absent" if change.absent_after else _value_words(change.after)
+        before = "absent" if change.absent_before else as_json(change.before)
+        after = "absent" if change.absent_after else as_json(change.after)
         yield f"{action.address}: {change.path} was {before} and is now {after}"
     failed = KINDS[action.address.kind].failed
     if observed.state != resource.state and failed in (observed.state, resource.state):
@@ -136,10 +131,6 @@ def _users(saved: TargetPlan, live: LiveState) -> Iterator[str]:
             if user.arn not in planned:
                 title = KINDS[user.kind].title
                 yield f"{action.address}: {title} {user.name or '(without a name)'} ({user.arn}) now uses {arn}"
-
-
-def _value_words(value: Value) -> str:
-    return json.dumps(thaw(value), ensure_ascii=False)
 
 
 class AppliedSpec(NamedTuple):

@@ -33,9 +33,10 @@ from reconciler.export.exporter import (
 from reconciler.export.handover import BadSource, Origin, Source, read_source
 from reconciler.files import read_report, replace_file
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS, LISTED, child_kind_of, kind_of
+from reconciler.model.kinds import LISTED, child_kind_of, kind_of
 from reconciler.model.resource import LiveResource
 from reconciler.model.target import Guardrails, Project, Target
+from reconciler.report.words import join_words
 from reconciler.spec.desired import Defaults
 from reconciler.spec.files import DEFAULT_SPECS, Missing, may_match, read_specs
 from reconciler.spec.keys import BadKey, read_public_key
@@ -397,9 +398,4 @@ def _public_keys(project: Project, wanted: Wanted, source: Source | None) -> dic
 def found_kinds(entries: Iterable[Written]) -> str:
     """Return how many resources of each kind were exported, such as ``4 channels and 1 playback key pair``."""
     counts = Counter(one.address.kind for one in entries)
-    parts = [
-        f"{count:,} {KINDS[kind].title if count == 1 else KINDS[kind].titles}"
-        for kind in LISTED
-        if (count := counts[kind])
-    ]
-    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+    return join_words(kind.counted(counts[name]) for name, kind in LISTED.items() if counts[name])

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,17 @@ class ApplyObserver(Protocol):
 
     def finished(self, result: ApplyResult, /) -> None:
         """Receive the result of one target's apply."""
+
+
+class Silent:
+    """An observer that shows nothing: results are returned, and steps are logged."""
+
+    def observe(self, _name: str, _actions: int, /) -> AbstractContextManager[Callable[[Event], None]]:
+        """Ignore the events."""
+        return nullcontext(lambda _event: None)
+
+    def finished(self, result: ApplyResult, /) -> None:
+        """Ignore the result."""
 
 
 def apply_plans(  # noqa: PLR0913 - clocks are arguments, so that tests need no patching

@@ -11,7 +11,7 @@ import pytest
 from reconciler import logs
 from reconciler.controller import pages
 from reconciler.controller.controller import Schedule
-from reconciler.controller.state import Mode, RunStatus, inventory_json
+from reconciler.controller.state import Mode, RunStatus, members_json
 from tests.cli.support import arn_of
 from tests.controller.repos import Repo
 from tests.controller.world import SPEC, Inline, World
@@ -80,7 +80,7 @@ def test_the_inventory_has_what_aws_reports_and_is_kept_in_the_store_alone(tmp_p
         assert channel["playbackUrl"] in page
         assert "owned by stack acme-lobby" in page
         assert secret not in page
-        assert secret not in inventory_json(inventory)
+        assert secret not in members_json(inventory)
         # In memory it would be megabytes for each target.
         assert (world.last().inventory, world.last().plan, world.last().result) == (None, None, None)
         world.restart()

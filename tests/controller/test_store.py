@@ -19,11 +19,10 @@ from reconciler.controller.state import (
     RunStatus,
     TargetState,
     detail_json,
-    inventory_json,
+    members_json,
     read_detail,
     read_inventory,
     read_result,
-    result_json,
 )
 from reconciler.controller.store import DAY, Flags, Store
 from reconciler.diff import FieldChange
@@ -173,7 +172,7 @@ def test_a_file_of_another_format_or_none_at_all_is_left_alone(path: Path) -> No
 @given(results)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_the_end_of_an_apply_is_read_back_as_it_was(result: ApplyResult) -> None:
-    again = read_result(result_json(result))
+    again = read_result(members_json(result))
     assert again == result
 
 
@@ -186,7 +185,7 @@ def test_stored_members_are_by_name_so_that_another_version_reads_them() -> None
         (ManagedResource(FINDING.address, "arn:x"),), (UnmanagedResource(KindName.CHANNEL, "arn:y", "y", ""),)
     )
 
-    stored = json.loads(result_json(result))
+    stored = json.loads(members_json(result))
     assert stored["calls"] == 1
     assert stored["outcomes"][0]["address"] == ["channel", "x"]
     assert stored["outcomes"][0]["steps"][0]["operation"] == "CreateChannel"
@@ -197,7 +196,7 @@ def test_stored_members_are_by_name_so_that_another_version_reads_them() -> None
     assert detail["live_channels"][0]["viewers"] == 3
     assert read_detail(json.dumps(detail)) == ((), (channel,))
 
-    kept = json.loads(inventory_json(inventory))
+    kept = json.loads(members_json(inventory))
     assert kept["managed"][0]["arn"] == "arn:x"
     assert kept["unmanaged"][0]["kind"] == "channel"
     assert read_inventory(json.dumps(kept)) == inventory

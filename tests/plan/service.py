@@ -5,6 +5,7 @@ It knows neither addresses nor ownership; it refuses what the service's document
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,6 @@ from reconciler.model.kinds import DEFAULT_QUOTAS, KINDS, Kind
 from reconciler.model.kinds.ivs import ADVANCED_TYPES
 from reconciler.model.resource import LiveResource, LiveState, canonical
 from reconciler.model.values import Ref, Value, thaw
-from reconciler.plan.order import in_order
 from reconciler.plan.plan import Action, Step, TargetPlan
 from tests.builders import ACCOUNT, REGION, with_defaults
 
@@ -39,6 +39,37 @@ _REFERENCES = (
 
 class RefusedError(Exception):
     """What the service would have answered instead."""
+
+
+def in_order(actions: Iterable[Action]) -> tuple[Step, ...]:
+    """Return the steps of all actions so that each comes after its dependencies; otherwise in the order of actions.
+
+    Raises ``ValueError`` for a cycle, or a dependency on an unknown step.
+    """
+    steps = [step for action in actions for step in action.steps]
+    place = {step.id: index for index, step in enumerate(steps)}
+    waiting = {step.id: set(step.after) for step in steps}
+    followers: dict[str, list[str]] = {}
+    for step in steps:
+        for needed in step.after:
+            if needed not in place:
+                raise ValueError(f"{step.id} waits for {needed}, which is no step of this plan")
+            followers.setdefault(needed, []).append(step.id)
+    ready = [index for index, step in enumerate(steps) if not step.after]
+    result: list[Step] = []
+    while ready:
+        step = steps[heapq.heappop(ready)]
+        result.append(step)
+        for follower in followers.get(step.id, ()):
+            waiting[follower].discard(step.id)
+            if not waiting[follower]:
+                heapq.heappush(ready, place[follower])
+    if len(result) < len(steps):
+        done = {step.id for step in result}
+        raise ValueError(
+            f"steps wait for one another in a circle: {', '.join(step.id for step in steps if step.id not in done)}"
+        )
+    return tuple(result)
 
 
 def any_order(actions: Iterable[Action], chance: random.Random) -> Iterator[Step]:

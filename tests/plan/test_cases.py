@@ -11,11 +11,10 @@ import pytest
 from reconciler.model.address import STACK
 from reconciler.plan.codec import dumps, fingerprint, read_plan
 from reconciler.plan.guardrails import check
-from reconciler.plan.order import in_order
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
 from tests.builders import THIS_STACK
 from tests.plan.case import Case, read_cases, short, shown
-from tests.plan.service import RefusedError, Service
+from tests.plan.service import RefusedError, Service, in_order
 
 ALL = read_cases()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from reconciler.model.address import Address
-from reconciler.plan.order import action_key, in_order
+from reconciler.plan.order import action_key
 from reconciler.plan.plan import Action, Reason, Step, Verb
+from tests.plan.service import in_order
 
 
 def an_action(address: str, *steps: Step, verb: Verb = Verb.UPDATE) -> Action:

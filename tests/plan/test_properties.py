@@ -19,11 +19,10 @@ from reconciler.plan.codec import dumps, fingerprint, lines, read_plan
 from reconciler.plan.decide import build_plan, complete
 from reconciler.plan.guardrails import quota_refusals, quota_uses
 from reconciler.plan.live_channels import Broadcasts, LiveRules
-from reconciler.plan.order import in_order
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.stale import AppliedSpec, as_applied, changes_since_plan
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
-from tests.plan.service import Service, any_order
+from tests.plan.service import Service, any_order, in_order
 
 IDS = ("one", "two", "three")
 TRIED = settings(

@@ -6,9 +6,9 @@ import time
 
 from reconciler.plan.decide import build_plan
 from reconciler.plan.live_channels import needs_streams
-from reconciler.plan.order import in_order
 from reconciler.plan.plan import PlanOptions, Verb
 from tests.builders import desired, live, of, refs, wanted
+from tests.plan.service import in_order
 
 ARCHIVE = wanted("recording-configuration/archive", {"recordingReconnectWindowSeconds": 60})
 CHANNELS = [

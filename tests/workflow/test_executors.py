@@ -16,14 +16,14 @@ import pytest
 from reconciler.errors import AdoptionError, AwsError
 from reconciler.executors import Threads
 from reconciler.executors.dask_cluster import DaskCluster
-from reconciler.executors.fleet import ApplyElsewhere, Silent, read_all, tasks_of
+from reconciler.executors.fleet import ApplyElsewhere, read_all, tasks_of
 from reconciler.executors.processes import Processes
 from reconciler.plan.plan import PlanOptions, Result
 from reconciler.sandbox import Sandbox
 from reconciler.spec.desired import load_desired_states
 from reconciler.spec.project import load_project
 from reconciler.workflow.locks import FileLockBackend, LockClock, lock_targets, new_holder
-from reconciler.workflow.run import apply_plans
+from reconciler.workflow.run import Silent, apply_plans
 from reconciler.workflow.survey import survey_targets
 from tests.cli.support import Ran
 from tests.workflow.fleets import (
