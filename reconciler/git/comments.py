@@ -145,7 +145,7 @@ def comments_of(
 def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin) -> Comment:
     known = origin_of(plan)
     base_name = "Compared with" if plan.of_revisions else "Base"
-    facts = {"Commit": origin.head or known.get("Commit", ""), base_name: origin.base or known.get(base_name, "")}
+    facts = {"Commit": origin.head or known.get("Commit", ""), base_name: known.get(base_name) or origin.base}
     facts.update({name: known[name] for name in (SHARD, OVERRIDES) if name in known})
     if origin.head and plan.git_commit and plan.git_commit != origin.head:
         facts["Planned from"] = plan.git_commit
@@ -247,7 +247,9 @@ def post_report(
         if to.number and head and to.current:
             newest = forge.head_of(number)
             if to.head and newest != to.head:
-                say(f"skipped: request {number} is at {newest}, and the report is about {to.head}")
+                say(
+                    f"skipped: request {number} is at {newest}, and the report is about {to.head}; plan the newest commit"
+                )
                 return
             _check_planned(forge, number, newest, to)
             head = newest

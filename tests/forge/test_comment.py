@@ -15,7 +15,7 @@ import pytest
 from reconciler.diff import FieldChange
 from reconciler.forge.client import marker
 from reconciler.plan.codec import dumps
-from reconciler.plan.plan import Plan, Verb
+from reconciler.plan.plan import Base, Plan, Verb
 from tests.cli.support import Ran, arn_of, outside, rewrite, run, stack
 from tests.controller.git import commit, git, repository
 from tests.forge.forge import HEAD, Fault, Forge
@@ -67,6 +67,10 @@ def test_a_comment_is_written_then_replaced_in_place_then_left_alone(env: Env, f
     before = len(forge.writes)
     assert "comment unchanged" in comment(tmp_path, env(), "--plan", first.name).out
     assert len(forge.writes) == before
+    # The base that was planned with, which may have moved since the forge started the run.
+    saved(tmp_path, a_plan(the_small_target())._replace(base=Base("main", "d" * 40)))
+    assert "comment updated" in comment(tmp_path, env(), "--plan", first.name).out
+    assert f"Base: `{'d' * 40} (main)`" in forge.bodies()[1]
     saved(tmp_path, a_plan(a_target(an_action(Verb.DELETE, "channel/last-year"))))
     assert "comment updated" in comment(tmp_path, env(), "--plan", first.name).out
     assert len(forge.bodies()) == 2
@@ -537,7 +541,7 @@ def test_a_difference_is_commented_without_credentials(env: Env, forge: Forge, t
     assert "## Comparison for stack `acme-live`" in body
     assert "channel/three" in body
     assert "Orphaned" in body
-    assert f"Compared with: `{BASE}`" in body
+    assert f"Compared with: `{first}`" in body
 
 
 def test_after_the_merge_the_request_is_found_by_its_commit(env: Env, forge: Forge, tmp_path: Path) -> None:
