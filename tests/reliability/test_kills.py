@@ -224,15 +224,7 @@ def test_two_processes_apply_the_same_spec_at_once(tmp_path: Path) -> None:
         command = ["apply", "--auto-approve"]
         environment = {**os.environ, **CREDENTIALS}
         both = [
-            Process(
-                command,
-                fresh=True,
-                cwd=folder,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+            Process(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             for folder in folders
         ]
         said = [process.communicate(timeout=300)[0] for process in both]
