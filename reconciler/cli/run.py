@@ -223,6 +223,7 @@ def _decide(args: argparse.Namespace, folder: Path, store: Store) -> tuple[str, 
     import json
 
     from reconciler.controller.controller import TARGETS
+    from reconciler.spec.problems import target_hint
 
     name, _, check = (args.suspend or args.resume or args.now or args.accept).partition("@" if args.accept else "\0")
     if name not in store.flags():
@@ -230,7 +231,7 @@ def _decide(args: argparse.Namespace, folder: Path, store: Store) -> tuple[str, 
     followed = json.loads(store.note(TARGETS) or "null")
     if followed is not None and name not in followed and not args.resume:  # its place may be resumed
         raise UsageError(
-            f"the commit that the controller in {folder} follows has no target {name!r}; its targets: {', '.join(followed)}"
+            f"the commit that the controller in {folder} follows has no target {name!r}; {target_hint(name, followed, 'its')}"
         )
     if args.now:
         store.request(name)

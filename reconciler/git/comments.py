@@ -47,6 +47,7 @@ from reconciler.report.words import (
     summary_words,
     title_of,
 )
+from reconciler.spec.problems import target_hint
 from reconciler.terminal import sanitize
 from reconciler.workflow.reports import Report
 
@@ -120,9 +121,8 @@ def comments_of(
     parts = report.plan.targets if report.plan else report.results or report.drift
     known = [part.name for part in parts]
     if unknown := [name for name in names if name not in known]:
-        raise UsageError(
-            f"no target {', '.join(map(repr, unknown))} in the report; its targets are {', '.join(known) or 'none'}"
-        )
+        hint = target_hint(unknown[0], known, "its")
+        raise UsageError(f"no target {', '.join(map(repr, unknown))} in the report; {hint}")
     chosen = [name for name in known if not names or name in names]
     groups = [(name,) for name in chosen] if per_target else [tuple(chosen)] if chosen else []
     comments: list[Comment] = []

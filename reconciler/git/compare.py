@@ -29,6 +29,7 @@ from reconciler.plan.plan import Action, Base, Orphan, Plan, PlanOptions, Reason
 from reconciler.plan.selection import unmatched_globs
 from reconciler.spec.desired import load_desired_states
 from reconciler.spec.files import Missing
+from reconciler.spec.problems import target_hint
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of
 
 EMPTY = DesiredState("", {}, "")
@@ -225,7 +226,8 @@ def _in_revision(problem: Problem, revision: Revision) -> Problem:
 def _side(project: Project, names: tuple[str, ...], missing: tuple[Missing, ...], *, lenient: bool) -> _Side:
     unknown = [name for name in names if name not in project.targets]
     if unknown and not lenient:
-        raise UsageError(f"no target {', '.join(map(repr, unknown))}; the targets are {', '.join(project.targets)}")
+        hint = target_hint(unknown[0], project.targets)
+        raise UsageError(f"no target {', '.join(map(repr, unknown))}; {hint}")
     targets = tuple(target for name, target in project.targets.items() if not names or name in names)
     settings = settings_of(Path(project.path).read_bytes())
     return _Side(project, load_desired_states(project, targets, missing), settings)

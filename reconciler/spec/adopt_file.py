@@ -17,7 +17,7 @@ from reconciler.model.kinds import CHILD_KINDS, KINDS, kind_of
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import Project, Target
 from reconciler.spec.files import MAX_FILE_SIZE
-from reconciler.spec.problems import KeyPath, Problems, nearest, quote, type_name
+from reconciler.spec.problems import KeyPath, Problems, nearest, quote, target_hint, type_name
 from reconciler.spec.yaml import Source, load
 
 _TARGETS = "targets"
@@ -136,8 +136,7 @@ class _Reading:
         for name, entries in content.items():
             path = (_TARGETS, name)
             if name not in self._project.targets:
-                near = nearest(name, self._project.targets)
-                hint = f'did you mean "{near}"?' if near else f"the targets are {', '.join(self._project.targets)}"
+                hint = target_hint(name, self._project.targets)
                 self._add(path, f"no target {quote(name)} in the project file", hint, at_key=True)
             elif entries is not None and not isinstance(entries, dict):
                 self._add(path, f"is {type_name(entries)}", "write addresses with ARNs below the target")

@@ -25,6 +25,9 @@ _SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]+-[a-z]+-[0-9]_|://[^/\s]*@|^[A-Za-
 _WORD = re.compile(r"[\w:./+@=-]{1,128}")
 _MAX_QUOTE = 80
 
+_TARGETS_LISTED = 20
+"""A fleet has a thousand."""
+
 
 class Fault(NamedTuple):
     """A problem at a path within the checked value. ``at_key`` marks the key instead of its value."""
@@ -168,6 +171,14 @@ def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
     candidates = list(known)
     near = nearest(word, candidates)
     return f'did you mean "{near}"?' if near else otherwise
+
+
+def target_hint(word: str, known: Iterable[str], whose: str = "the") -> str:
+    """Return the suggestion for a target that is not known; if no name is similar, the first of ``whose`` targets."""
+    names = list(known)
+    more = f" and {len(names) - _TARGETS_LISTED:,} more" if len(names) > _TARGETS_LISTED else ""
+    listed = ", ".join(names[:_TARGETS_LISTED]) or "none"
+    return suggestion(word, names, otherwise=f"{whose} targets are {listed}{more}")
 
 
 def _fold(word: str) -> str:

@@ -35,7 +35,17 @@ from reconciler.model.target import (
 from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, read_inside
 from reconciler.spec.keys import sink_of
 from reconciler.spec.model_errors import faults_of
-from reconciler.spec.problems import MAX_PROBLEMS, Fault, KeyPath, Problems, format_path, nearest, quote, suggestion
+from reconciler.spec.problems import (
+    MAX_PROBLEMS,
+    Fault,
+    KeyPath,
+    Problems,
+    format_path,
+    nearest,
+    quote,
+    suggestion,
+    target_hint,
+)
 from reconciler.spec.project_models import ProjectFile
 from reconciler.spec.publications import leaves, paths_in, publication_faults, publications_of
 from reconciler.spec.rules import (
@@ -71,9 +81,7 @@ def receiver_faults(raw: Mapping[str, Any], targets: Mapping[str, Any]) -> Itera
                 yield Fault(
                     (*path, "targets", index),
                     f"{format_path(path)}: unknown target {quote(target)}",
-                    suggestion(
-                        str(target), map(str, targets), otherwise=f"the targets are {', '.join(map(str, targets))}"
-                    ),
+                    target_hint(str(target), map(str, targets)),
                 )
         for index, topic in enumerate(receiver.get("about") or ()):
             if topic not in set(Topic):
@@ -577,8 +585,7 @@ def load_targets(
     )
     unknown = [name for name in names if name not in project.targets]
     if unknown:
-        known = f"the targets are {', '.join(project.targets)}"
-        hint = suggestion(unknown[0], project.targets, otherwise=known)
+        hint = target_hint(unknown[0], project.targets)
         raise UsageError(f"{project.path}: no target {', '.join(map(repr, unknown))}; {hint}")
     targets = tuple(target for name, target in project.targets.items() if not names or name in names)
     if shard is not None:

@@ -21,7 +21,7 @@ from reconciler.plan.live_channels import LIST_STREAMS, STOP_STREAM
 from reconciler.plan.order import blocked_verdicts, with_verdicts
 from reconciler.plan.plan import Action, Plan, Step, TargetPlan
 from reconciler.plan.stale import changes_since_plan
-from reconciler.spec.problems import suggestion
+from reconciler.spec.problems import target_hint
 from reconciler.workflow.survey import Survey
 
 
@@ -107,7 +107,7 @@ def select_targets(plan: Plan, names: tuple[str, ...]) -> Plan:
     known = [target.name for target in plan.targets]
     unknown = [name for name in names if name not in known]
     if unknown:
-        hint = suggestion(unknown[0], known, otherwise=f"its targets are {', '.join(known)}")
+        hint = target_hint(unknown[0], known, "its")
         raise UsageError(f"the plan has no target {', '.join(map(repr, unknown))}; {hint}")
     return plan._replace(targets=tuple(target for target in plan.targets if not names or target.name in names))
 

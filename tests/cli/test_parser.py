@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from reconciler.cli.main import VERBS, build_parser
 from tests.cli.support import run, stack
@@ -240,6 +241,20 @@ def test_an_unknown_target_or_address_is_answered_with_the_nearest(tmp_path: Pat
     ):
         ran = run(tmp_path, *words)
         assert (ran.code, hint in ran.err) == (1, True), ran.err
+
+
+def test_an_unknown_target_of_a_fleet_is_not_answered_with_a_thousand_names(tmp_path: Path) -> None:
+    names = [f"t{number:03}" for number in range(1000)]
+    sandboxes = {name: {"region": "us-west-2", "sandbox": f".sandbox/{name}.db"} for name in names}
+    (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": sandboxes}), "utf-8")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "live.yaml").write_text("channels: {main: {}}", "utf-8")
+    (tmp_path / "adopt.yaml").write_text("targets: {production: {}}", "utf-8")
+    listed = f"the targets are {', '.join(names[:20])} and 980 more\n"
+    for words in (("plan", "-t", "production"), ("validate", "-t", "production"), ("plan", "--adopt-file", "adopt.yaml")):
+        ran = run(tmp_path, *words)
+        assert (ran.code, ran.err.endswith(listed)) == (1, True), ran.err
+    assert run(tmp_path, "plan", "-t", "t99").err.endswith("no target 't99'; did you mean \"t999\"?\n")
 
 
 def test_a_call_with_options_and_no_verb_is_an_error(tmp_path: Path) -> None:

@@ -420,5 +420,5 @@ def test_a_new_target_is_accepted_beside_the_controller(tmp_path: Path, repo: Re
     run(tmp_path, *words, env=CREDENTIALS)
     for flag in ("--accept", "--suspend", "--now"):
         gone = run(tmp_path, "run", flag, "new", env=CREDENTIALS)
-        assert (gone.code, "follows has no target 'new'; its targets: dev" in gone.err) == (1, True)
+        assert (gone.code, "follows has no target 'new'; its targets are dev" in gone.err) == (1, True)
     assert run(tmp_path, "run", "--resume", "new", env=CREDENTIALS).out == "new: resumed\n"
