@@ -54,9 +54,12 @@ case "${IN_COMMAND:?}" in
   drift)
     rm -f -- "$report"
     "$program" "${common[@]}" drift --format json "${extra[@]}" >"${report:?drift needs a report-file}" || code=$?
-    if [ "$code" = 0 ] || [ "$code" = 2 ] || [ "$code" = 5 ]; then
+    # A target that could not be read (1) hides none of the others; after other errors there is no report.
+    if [ -s "$report" ]; then
       "$program" "${common[@]}" comment --dry-run --plan "$report"
       summarise
+    else
+      rm -f -- "$report"
     fi
     ;;
   summary) "$program" "${common[@]}" comment --dry-run "${posted[@]}" "${extra[@]}" >>"$summary" || code=$? ;;
@@ -67,7 +70,11 @@ case "${IN_COMMAND:?}" in
 esac
 
 changes=false
-case "$IN_COMMAND:$code" in plan:2 | diff:2 | drift:2 | drift:5) changes=true ;; esac
+case "$IN_COMMAND:$code" in
+  plan:2 | diff:2 | drift:2 | drift:5) changes=true ;;
+  # A target could not be read; the plan of the others is saved.
+  plan:1) [ ! -e "$report" ] || "$program" "${common[@]}" show --detailed-exitcode "$report" >/dev/null || changes=true ;;
+esac
 printf 'exit-code=%s\nchanges=%s\n' "$code" "$changes" >>"${GITHUB_OUTPUT:-/dev/null}"
 
 # Results that are outputs do not fail the step: changes, drift, and a fork's token that may not comment.

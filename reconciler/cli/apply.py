@@ -126,7 +126,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from functools import partial
 
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
-    from reconciler.errors import AdoptionError, StalePlan
+    from reconciler.errors import AdoptionError, AwsError, StalePlan
     from reconciler.executors.fleet import tasks_of
     from reconciler.git.committed import require_committed
     from reconciler.workflow.saved_plans import load_plan, mark_applied, plan_to_run, stale_reasons
@@ -141,7 +141,11 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     if args.require_commit:
         require_committed(project, desired)
     executor = executor_of(args, context)
-    missed: dict[str, AwsError] = {}
+    missed = {
+        one.name: AwsError(f"could not be read by plan: {one.message}", code="NotPlanned")
+        for one in plan.failed
+        if one.name in project.targets
+    }
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))
         adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
@@ -161,7 +165,7 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
             )
         files = [(path, [target for target in one.targets if target.name in approved]) for path, one in saved]
         return approve_and_run(
-            plan,
+            plan._replace(failed=()),
             surveys,
             project,
             args,
@@ -251,12 +255,12 @@ def _read(
 def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:
     """Return the plan of those targets of a shard that it has. Raises ``UsageError`` if it has none of them."""
     from reconciler.errors import UsageError
+    from reconciler.workflow.saved_plans import only_targets
 
-    names = {target.name for target in targets}
-    found = tuple(target for target in plan.targets if target.name in names)
-    if targets and not found:
+    found = only_targets(plan, {target.name for target in targets})
+    if targets and not (found.targets or found.failed):
         raise UsageError(f"--shard {shard}: the plan has none of its targets; pass the plan of this shard too")
-    return plan._replace(targets=found, shards=shard)
+    return found._replace(shards=shard)
 
 
 def _refuse_plan_options(args: argparse.Namespace) -> None:

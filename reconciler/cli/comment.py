@@ -11,8 +11,9 @@ from reconciler.cli.options import Context, Subparsers, add_allowances, add_scop
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from reconciler.errors import AwsError
     from reconciler.model.address import Address
     from reconciler.model.target import Project
     from reconciler.plan.plan import Plan
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     )
     head, base, run_url = (args.commit or ci.head, args.base_commit or ci.base, args.artifact_url or ci.run_url)
     number = args.number or ci.number
-    report, refusals = _report(args, context)
+    report, refusals, failures = _report(args, context)
     per_target = args.issue or args.comment_per == "target"
     planned = report.plan.git_commit or "" if report.plan else ""
     if forge and not args.issue and number is None and not (head or planned):
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     if forge is None:
         for comment in comments:
             sys.stdout.write(comment.render(SUMMARY_LIMIT, 0).rstrip() + "\n")
-        return ExitCode.OK
+        return _end(failures)
     shown = {name for comment in comments for name in comment.targets}
     project = _project(context)
     destination = Destination(
@@ -142,11 +143,21 @@ def run(args: argparse.Namespace) -> int:
         raise ForgeRefused(
             f"{error}; the text is {'above' if left else 'in the job summary'}", status=error.status
         ) from None
+    return _end(failures)
+
+
+def _end(failures: Sequence[AwsError]) -> ExitCode:
+    """Return the exit code. Raises the first failure of a plan that was made here: it has the targets that could not be read."""
+    sys.stdout.flush()
+    if failures:
+        raise failures[0]
     return ExitCode.OK
 
 
-def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[str, tuple[str, ...]]]:
-    """Return the report to post, and by target why an apply would be refused."""
+def _report(
+    args: argparse.Namespace, context: Context
+) -> tuple[Report, dict[str, tuple[str, ...]], Sequence[AwsError]]:
+    """Return the report to post, by target why an apply would be refused, and the errors of targets that could not be read."""
     from dataclasses import replace
 
     from reconciler.workflow.reports import Report, read_reports
@@ -157,19 +168,19 @@ def _report(args: argparse.Namespace, context: Context) -> tuple[Report, dict[st
         plan, _ = compare_revisions(
             context.directory, context.config, args.diff, context.targets, plan_options_of(args)
         )
-        return Report(plan.stack, plan), {}
+        return Report(plan.stack, plan), {}, ()
     if args.plan:
         report = read_reports([context.directory / name for name in args.plan])
         if report.plan:
             allowed = report.plan.options.allowing(plan_options_of(args))
             report = replace(report, plan=report.plan._replace(options=allowed))
-        return report, _refusals(report.plan, context, {}) if report.plan and not report.plan.of_revisions else {}
+        if report.plan is None or report.plan.of_revisions:
+            return report, {}, ()
+        return report, _refusals(report.plan, context, {}), ()
     from reconciler.cli.plan import make_plan
 
     made = make_plan(args, context)
-    if made.failures:
-        raise made.failures[0]
-    return Report(made.plan.stack, made.plan), _refusals(made.plan, context, made.recorded)
+    return Report(made.plan.stack, made.plan), _refusals(made.plan, context, made.recorded), made.failures
 
 
 def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:

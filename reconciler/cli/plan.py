@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     made = make_plan(args, context)
     plan, failures = made.plan, made.failures
     # Saved before it is shown, so that a closed pipe does not prevent it.
-    if args.out and not failures:
+    if args.out:
         from reconciler.plan.codec import lines
 
         write_new(context.directory / args.out, lines(plan))
@@ -131,7 +131,7 @@ class PlannedProject(NamedTuple):
 
 
 def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
-    """Read and plan every target. Raises ``AwsError`` if none could be read."""
+    """Read and plan every target. Raises ``AwsError`` if none could be read: of a shard, that is part of the plan of all shards."""
     from pathlib import Path
 
     from reconciler.executors.fleet import Planning, fleet_of, tasks_of
@@ -161,7 +161,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         plan = plan._replace(failed=tuple(FailedTarget(name, str(error)) for name, error in fleet.missed.items()))
         recorded, notes = last_applies(project, surveys)
     failures = [fleet.failure] if fleet.failure else []
-    if failures and not plan.targets:
+    if failures and not plan.targets and context.shard is None:
         raise failures[0]
     if plan.git_commit:
         plan = plan._replace(git_tree=tree_of(Path(project.root), plan.git_commit), base=base)

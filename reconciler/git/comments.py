@@ -54,6 +54,8 @@ from reconciler.workflow.reports import Report
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary; GitHub allows 1 MiB for a step."""
 
+_MAX_FAILED = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -116,20 +118,23 @@ def comments_of(
 ) -> tuple[tuple[Comment, ...], tuple[Verdict, ...]]:
     """Return one comment for all of the named targets, or one for each, and the status of each; no name means all targets.
 
-    Raises ``UsageError`` for a target that the report lacks.
+    A comment for all names the targets that could not be read. Raises ``UsageError`` for a target that the report lacks.
     """
     parts = report.plan.targets if report.plan else report.results or report.drift
-    known = [part.name for part in parts]
+    failed = {one.name: one.message for one in report.plan.failed} if report.plan else report.failed
+    known = [*(part.name for part in parts), *failed]
     if unknown := [name for name in names if name not in known]:
         hint = target_hint(unknown[0], known, "its")
         raise UsageError(f"no target {', '.join(map(repr, unknown))} in the report; {hint}")
-    chosen = [name for name in known if not names or name in names]
+    failed = {name: message for name, message in failed.items() if not names or name in names}
+    chosen = [part.name for part in parts if not names or part.name in names]
     groups = [(name,) for name in chosen] if per_target else [tuple(chosen)] if chosen else []
     comments: list[Comment] = []
     verdicts: list[Verdict] = []
+    missed = {} if per_target else failed
     if report.plan is not None:
         plans = {target.name: target for target in report.plan.targets}
-        comments = [_of_plan(report.plan, [plans[name] for name in group], origin) for group in groups]
+        comments = [_of_plan(report.plan, [plans[name] for name in group], origin, missed) for group in groups]
         verdicts = [_plan_verdict(report.plan, plans[name], origin) for name in chosen]
     elif report.results:
         results = {result.name: result for result in report.results}
@@ -137,12 +142,21 @@ def comments_of(
         verdicts = [_result_verdict(results[name]) for name in chosen]
     else:
         drifts = {drift.name: drift for drift in report.drift}
-        comments = [_of_drift(report, [drifts[name] for name in group], origin) for group in groups]
+        comments = [_of_drift(report, [drifts[name] for name in group], origin, missed) for group in groups]
         verdicts = [_drift_verdict(drifts[name]) for name in chosen]
+    verdicts += [Verdict(name, "could not be read", passed=False) for name in failed]
     return tuple(comments), tuple(verdicts)
 
 
-def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin) -> Comment:
+def _failed_lines(failed: Mapping[str, str]) -> list[str]:
+    """Return the targets that could not be read, and why, as a heading and a list, or nothing."""
+    lines = [f"- {code(name)}: {prose(message.partition(chr(10))[0])}" for name, message in failed.items()]
+    if len(lines) > _MAX_FAILED:
+        lines[_MAX_FAILED:] = [f"- and {len(lines) - _MAX_FAILED:,} more"]
+    return [f"**{plural(len(failed), 'target')} could not be read:**", "\n".join(lines)] if lines else []
+
+
+def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin, failed: Mapping[str, str]) -> Comment:
     known = origin_of(plan)
     base_name = "Compared with" if plan.of_revisions else "Base"
     facts = {"Commit": origin.head or known.get("Commit", ""), base_name: known.get(base_name) or origin.base}
@@ -153,12 +167,13 @@ def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin) -> Comme
     for target in targets:
         for refusal in origin.refusals.get(target.name, ()):
             refused.setdefault(refusal, []).append(target.name)
-    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *settings_lines(plan)]
+    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *settings_lines(plan), *_failed_lines(failed)]
     for refusal, names in refused.items():
         which = "" if len(targets) == 1 else f" of {join_words(map(code, names))}"
         head.append(f"**An apply{which} would be refused:** {prose(refusal)}")
     quiet = (
-        not refused
+        not failed
+        and not refused
         and not any(target.actions or (plan.of_revisions and target.orphans) for target in targets)
         and not _changed_settings(plan)
     )
@@ -177,14 +192,14 @@ def _plan_verdict(plan: Plan, target: TargetPlan, origin: Origin) -> Verdict:
     return Verdict(target.name, counts, not origin.refusals.get(target.name))
 
 
-def _of_drift(whole: Report, reports: Sequence[DriftReport], origin: Origin) -> Comment:
+def _of_drift(whole: Report, reports: Sequence[DriftReport], origin: Origin, failed: Mapping[str, str]) -> Comment:
     stack = whole.stack
     quiet = not any(report.drifted for report in reports)  # pending changes are not reported
     facts = {**_commits(origin), **({SHARD: shards_words(whole.shards)} if whole.shards else {})}
     render = partial(render_drift, *reports, artefact_url=origin.artifact_url or None, facts=facts)
-    text = _below([f"## Drift of stack {code(stack)}"], render)
+    text = _below([f"## Drift of stack {code(stack)}", *_failed_lines(failed)], render)
     # A partial report does not say that anything is resolved.
-    incomplete = quiet and any(report.is_partial for report in reports)
+    incomplete = quiet and (bool(failed) or any(report.is_partial for report in reports))
     return Comment(_names(reports), f"Drift in {_named(stack, reports)}", quiet, text, incomplete)
 
 

@@ -360,7 +360,7 @@ class Plan(NamedTuple):
 
     ``git_tree`` identifies the content of ``git_commit``, which is the same for a merge commit without other changes.
     ``of_revisions`` means that the spec of ``base`` was used as live state: such a plan is shown and never applied.
-    ``failed`` are the targets that could not be read; a plan with any is not saved.
+    ``failed`` are the targets that could not be read: the others are applied.
     ``shards`` are those whose targets it has; ``None`` if it is not limited to some.
     """
 

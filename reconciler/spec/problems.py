@@ -25,8 +25,8 @@ _SECRET = re.compile(r"PRIVATE KEY|\bsk_[a-z]+-[a-z]+-[0-9]_|://[^/\s]*@|^[A-Za-
 _WORD = re.compile(r"[\w:./+@=-]{1,128}")
 _MAX_QUOTE = 80
 
-_TARGETS_LISTED = 20
-"""A fleet has a thousand."""
+_MAX_TARGETS = 20
+"""Names of targets in a message: a fleet has a thousand."""
 
 
 class Fault(NamedTuple):
@@ -176,8 +176,8 @@ def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
 def target_hint(word: str, known: Iterable[str], whose: str = "the") -> str:
     """Return the suggestion for a target that is not known; if no name is similar, the first of ``whose`` targets."""
     names = list(known)
-    more = f" and {len(names) - _TARGETS_LISTED:,} more" if len(names) > _TARGETS_LISTED else ""
-    listed = ", ".join(names[:_TARGETS_LISTED]) or "none"
+    more = f" and {len(names) - _MAX_TARGETS:,} more" if len(names) > _MAX_TARGETS else ""
+    listed = ", ".join(names[:_MAX_TARGETS]) or "none"
     return suggestion(word, names, otherwise=f"{whose} targets are {listed}{more}")
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reconciler.diff import FieldChange
@@ -104,12 +104,22 @@ def _mark(path: Path, targets: Sequence[TargetPlan]) -> Path | None:
 
 def select_targets(plan: Plan, names: tuple[str, ...]) -> Plan:
     """Return the plan with only these targets; no name means all targets. Raises ``UsageError`` for an unknown one."""
-    known = [target.name for target in plan.targets]
+    if not names:
+        return plan
+    known = [*(target.name for target in plan.targets), *(target.name for target in plan.failed)]
     unknown = [name for name in names if name not in known]
     if unknown:
         hint = target_hint(unknown[0], known, "its")
         raise UsageError(f"the plan has no target {', '.join(map(repr, unknown))}; {hint}")
-    return plan._replace(targets=tuple(target for target in plan.targets if not names or target.name in names))
+    return only_targets(plan, names)
+
+
+def only_targets(plan: Plan, names: Container[str]) -> Plan:
+    """Return the plan with those of its targets that are among the names, those that could not be read included."""
+    return plan._replace(
+        targets=tuple(target for target in plan.targets if target.name in names),
+        failed=tuple(target for target in plan.failed if target.name in names),
+    )
 
 
 def check_project(plan: Plan, project: Project) -> None:

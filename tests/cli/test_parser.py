@@ -251,7 +251,11 @@ def test_an_unknown_target_of_a_fleet_is_not_answered_with_a_thousand_names(tmp_
     (tmp_path / "specs" / "live.yaml").write_text("channels: {main: {}}", "utf-8")
     (tmp_path / "adopt.yaml").write_text("targets: {production: {}}", "utf-8")
     listed = f"the targets are {', '.join(names[:20])} and 980 more\n"
-    for words in (("plan", "-t", "production"), ("validate", "-t", "production"), ("plan", "--adopt-file", "adopt.yaml")):
+    for words in (
+        ("plan", "-t", "production"),
+        ("validate", "-t", "production"),
+        ("plan", "--adopt-file", "adopt.yaml"),
+    ):
         ran = run(tmp_path, *words)
         assert (ran.code, ran.err.endswith(listed)) == (1, True), ran.err
     assert run(tmp_path, "plan", "-t", "t99").err.endswith("no target 't99'; did you mean \"t999\"?\n")

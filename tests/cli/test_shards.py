@@ -299,8 +299,33 @@ def test_a_target_that_failed_in_one_shard_fails_the_merged_report(unchanged: Pa
     assert merged.out.startswith("8 targets: 6 pending, 2 failed.\n")
     assert "t3-us: t3-us: " not in merged.err
     assert f"p{ACCOUNTS[3]}" in merged.err
-    ran = run(unchanged, "plan", "--shard", "3/3", "--out", "new.json")
-    assert (ran.code, (unchanged / "new.json").exists()) == (1, False)
+
+
+def test_a_target_that_failed_stops_no_other_one(fleet: Path, server: Sandbox) -> None:
+    """The plan of its shard has the others, and is shown, posted and applied; what could not be read is named each time."""
+    server.control.deny("ListChannels", account=ACCOUNTS[0])  # one of four in shard 1, the only one in shard 2
+    codes = [run(fleet, "plan", "--shard", f"{n}/3", "--out", file).code for n, file in enumerate(FILES, 1)]
+    assert codes == [1, 1, 0]
+    shown = run(fleet, "show", *FILES)
+    assert (shown.code, shown.out.startswith("8 targets: 6 with changes, 2 failed.\n")) == (0, True)
+    posted = run(fleet, "comment", "--dry-run", "--plan", *FILES).out
+    assert "**2 targets could not be read:**\n\n- `t0-eu`: " in posted
+    named = run(fleet, "comment", "--dry-run", "--plan", *FILES, "-t", "t1-us").out
+    assert "could not be read" not in named
+    alone = run(fleet, "apply", "--auto-approve", "--shard", "2/3", *FILES)
+    assert (alone.code, alone.out) == (1, "Shard 2 of 3.\n")
+    assert alone.err.startswith("t0-eu: could not be read by plan: ")
+    ran = run(fleet, "apply", "--auto-approve", *FILES)
+    assert ran.code == 4, ran.err
+    assert "error: t0-eu: could not be read by plan: " in ran.err
+    assert "\n8 targets: 6 applied, 2 failed.\n" in ran.out
+    server.control.clear_faults()
+    assert {name: len(found) for name, found in channels(server).items()} == {
+        name: 1 if account == ACCOUNTS[0] else 2 for name, (account, _) in TARGETS.items()
+    }
+    again = run(fleet, "plan", "--out", "again.json")
+    assert again.out.startswith("8 targets: 6 in sync, 2 with changes.\n")
+    assert run(fleet, "apply", "--auto-approve", "again.json").code == 0
 
 
 def test_one_comment_is_about_all_shards(fleet: Path) -> None:

@@ -370,6 +370,37 @@ def test_the_night_opens_an_issue_and_closes_it(clone: Path, program: Path, forg
     assert issue["state"] == "closed"
 
 
+def test_a_target_that_cannot_be_read_hides_none_of_the_others(
+    clone: Path, program: Path, forge: Forge, tmp_path: Path
+) -> None:
+    project = yaml.safe_load((clone / "ivs-reconciler.yaml").read_text(encoding="utf-8"))
+    project["targets"]["lost"] = {"region": "eu-west-1", "accountId": "210987654321", "profile": "lost"}
+    (clone / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
+    job = Job(clone, program, github(forge, tmp_path, event={}))
+    summary = tmp_path / "summary.md"
+    planned = job.act(command="plan", report_file="plan.json")
+    assert (planned.returncode, "changes=true" in job.output) == (1, True), planned.stderr
+    said = summary.read_text(encoding="utf-8")
+    assert "channel/two" in said
+    assert "**1 target could not be read:**\n\n- `lost`: " in said
+    applied = run(clone, "apply", "plan.json", "--auto-approve")
+    assert (applied.code, "Apply complete for dev" in applied.out) == (4, True), applied.err
+    planned = job.act(command="plan", report_file="plan.json")
+    assert (planned.returncode, "changes=false" in job.output) == (1, True)
+
+    with outside(clone) as (ivs, _):
+        ivs.update_channel(arn=arn_of(ivs, "one"), authorized=True)
+    summary.unlink()
+    done = job.workflow("drift.yml", "drift", {})
+    assert [one.returncode for one in done] == [1, 0], [one.stderr for one in done]
+    (issue,) = forge.issues
+    assert "channel/one" in issue["body"]
+    assert "- `lost`: " in summary.read_text(encoding="utf-8")
+    rewrite(clone, {"channels": {"one": {"latencyMode": "SLOW"}}})
+    assert job.act(command="drift", report_file="drift.json").returncode == 1
+    assert not (clone / "drift.json").exists()
+
+
 def test_problems_stand_beside_their_lines(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
     rewrite(clone, {"channels": {"one": {"latencyMode": "SLOW"}}})
     job = Job(clone, program, github(forge, tmp_path))
