@@ -40,6 +40,11 @@ from reconciler.workflow.records import records_of
 from reconciler.workflow.survey import Survey
 
 _EVERYTHING = PlanOptions()
+_NO_COMMIT = AppliedCommit(
+    "",
+    None,
+    "no resource has its commit as a tag; the next apply of the whole target from a clean work tree records it",
+)
 FindApplied = Callable[[Project, str, Iterable[str]], AppliedCommit]
 """Returns, for a project, a target and the commits that its resources record, the addresses of the commit that was applied last."""
 
@@ -63,7 +68,7 @@ def drift_report(
     commit = None
     if applied is None and depends_on_record(survey.plan):
         commits = recorded_commits(survey.live, project.stack)
-        commit = find_applied(project, name, commits) if commits else None
+        commit = find_applied(project, name, commits) if commits else _NO_COMMIT
     report = classify(survey.plan, survey.desired, survey.live, applied=applied, records=records, commit=commit)
     doubts = (
         f"{found}: deleted outside, or no longer visible to the caller"

@@ -162,12 +162,16 @@ def record_commit(
         elif there:
             holders = [(address, one.arn) for address, one in with_commit or there[:1]]
         else:
+            # The first apply of a stack: what it has just created or adopted.
+            tags = {one.arn: len(one.tags) for resources in live.resources.values() for one in resources}
             holders = [
                 (outcome.address, outcome.arn)
-                for outcome in created
-                if outcome.arn
+                for outcome in result.outcomes
+                if outcome.verb in (Verb.CREATE, Verb.ADOPT)
+                and outcome.result is Result.DONE
+                and outcome.arn
                 and outcome.address.kind in LISTED
-                and len(desired.resources[outcome.address].tags) < MAX_TAGS_WITH_ATTEMPT
+                and max(len(desired.resources[outcome.address].tags), tags.get(outcome.arn, 0)) < MAX_TAGS_WITH_ATTEMPT
             ][:1]
     if commit == UNKNOWN_COMMIT:
         commit = f"{UNKNOWN_COMMIT}-{uuid.uuid4().hex[:12]}"

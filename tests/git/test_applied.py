@@ -364,6 +364,29 @@ def test_a_forgotten_or_adopted_resource_keeps_no_commit_of_others(repo: Path) -
     assert tags(repo) == {"two": git(repo, "rev-parse", "HEAD")}
 
 
+def test_an_account_that_was_only_adopted_has_the_commit(tmp_path: Path) -> None:
+    folder = stack(repository(tmp_path / "repo"), ONE)
+    (folder / ".gitignore").write_text(".sandbox/\n.ivs-reconciler/\n", encoding="utf-8")
+    many = {f"k{number:02}": "v" for number in range(42)}
+    rewrite(folder, {"channels": {"many": {"tags": many}, **ONE["channels"]}})  # type: ignore[dict-item]
+    commit(folder)
+    with outside(folder) as (ivs, _):
+        ivs.create_channel(name="many", tags=many)
+        for name in ("one", "two"):
+            ivs.create_channel(name=name)
+    apply(folder, "--adopt")
+    assert tags(folder) == {"one": git(folder, "rev-parse", "HEAD")}
+    rewrite(folder, {"channels": {"many": {"tags": many}, **NEW["channels"]}})  # type: ignore[dict-item]
+    commit(folder)
+    delete(folder, "two")
+    assert drift(folder)[:2] == (2, {"channel/three": "pending", "channel/two": "missing"})
+    with outside(folder) as (ivs, _):
+        ivs.untag_resource(resourceArn=arn_of(ivs, "one"), tagKeys=[TAG])
+    code, found, notes = drift(folder)
+    assert (code, found) == (2, {"channel/three": "missing", "channel/two": "missing"})
+    assert "there is no record of the last apply, and no resource has its commit as a tag" in notes
+
+
 def test_a_resource_with_many_tags_gets_no_more(repo: Path) -> None:
     many = {f"k{number:02}": "v" for number in range(45)}
     rewrite(repo, {"channels": {"one": {"tags": many}, "two": {}}})
