@@ -41,6 +41,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.target import Project, Shards, Target
 from reconciler.plan.codec import fingerprint
 from reconciler.plan.guardrails import check, check_shard
+from reconciler.plan.live_channels import APPLY_AGAIN
 from reconciler.plan.plan import ApplyResult, LiveChannel, PlanOptions, Result, TargetPlan
 from reconciler.plan.stale import as_applied
 from reconciler.report.words import plural
@@ -323,7 +324,13 @@ def _is_blocked(plan: TargetPlan) -> bool:
 
 
 def _blocked_message(plan: TargetPlan) -> str:
-    return _shortened([f"{action.address}: {action.blocked.message}" for action in plan.actions if action.blocked])
+    return _shortened(
+        [
+            f"{action.address}: {action.blocked.message.replace(APPLY_AGAIN, 'it is applied when the stream has ended')}"
+            for action in plan.actions
+            if action.blocked
+        ]
+    )
 
 
 def _shortened(lines: list[str]) -> str:

@@ -23,6 +23,9 @@ from reconciler.plan.order import Verdict, blocked_verdicts
 from reconciler.plan.plan import Action, Blocked, LiveChannel, PlanOptions, Reason, Step, TargetPlan, Until, Verb
 from reconciler.plan.steps import publishing_steps, recording_steps, tags_at_creation
 
+APPLY_AGAIN = "apply again when the stream has ended"
+"""What to do about an action that a broadcast blocks, unless something applies it by itself."""
+
 STOP_STREAM = "StopStream"
 LIST_STREAMS = "ListStreams"
 STOP_SECONDS = 60
@@ -251,8 +254,8 @@ def _key_obstacle(action: Action, arn: str, broadcasts: Broadcasts) -> Blocked |
 
 def _advice(address: Address, rules: LiveRules) -> str:
     if rules.on_live is OnLive.STOP:
-        return f"apply again when the stream has ended, or end it with --stop-live {address}"
-    return "apply again when the stream has ended"
+        return f"{APPLY_AGAIN}, or end it with --stop-live {address}"
+    return APPLY_AGAIN
 
 
 def _waiting(

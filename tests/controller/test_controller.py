@@ -139,6 +139,7 @@ def test_a_live_channel_blocks_its_change_until_the_stream_ends(tmp_path: Path) 
         )
         world.settle()
         assert (world.last().status, world.last().blocked_by_live) == (RunStatus.BLOCKED, 1)
+        assert world.last().message.endswith("with 41 viewers; it is applied when the stream has ended")
         assert [(each.name, each.viewers) for each in world.last().live_channels] == [("main-stage", 41)]
         world.sandboxes["dev"].control.go_offline(arn)
         world.pass_time(800)
