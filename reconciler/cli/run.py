@@ -294,7 +294,8 @@ def _report(snapshot: Snapshot) -> int:
             continue
         one = state.last_run
         statuses.add(one.status)
-        counts = f"{one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending"
+        read = f"{one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending"
+        counts = read if one.account_read else "account not read"
         write_fitted(f"{name}: {one.status.value} ({one.mode.value}; {counts})\n", sys.stdout)
         if one.message:
             write_fitted("".join(f"  {sanitize(line)}\n" for line in one.message.splitlines()), sys.stdout)

@@ -347,6 +347,7 @@ def test_once_ends_as_drift_does(tmp_path: Path, repo: Repo, sandbox: Sandbox) -
     bad = run(tmp_path, *words, env=CREDENTIALS)
     assert bad.code == 1
     assert "specs/live.yaml:1:29" in bad.out
+    assert "dev: bad-spec (observe; account not read)" in bad.out
     assert "no target 'prdo' at commit" in run(tmp_path, *words, "-t", "prdo", env=CREDENTIALS).err
     repo.git("checkout", "--quiet", "-b", "other")
     repo.git("branch", "-D", "main")
