@@ -61,7 +61,7 @@ FAINT = """(() => {
   }
   return found;
 })()"""
-_PATIENCE = 60
+_PATIENCE = 120
 KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
 
@@ -147,7 +147,7 @@ class Tab:
     def until(self, expression: str) -> Any:
         """Wait until an expression is true."""
         return self.js(
-            "new Promise((done, fail) => { let left = 200; const look = () => { const found = " + expression + "; "
+            "new Promise((done, fail) => { let left = 2000; const look = () => { const found = " + expression + "; "
             "if (found) done(found); else if (left--) setTimeout(look, 50); else fail(document.body.innerText); }; look(); })"
         )
 

@@ -101,13 +101,13 @@ class Store:
     def __init__(self, path: Path, *, keep_days: float = 30, keep_runs: int = 5_000) -> None:
         self._keep = (keep_days * DAY, keep_runs)
         self._lock = threading.Lock()
+        # SQLite reports what it cannot open. A file that exists is not opened here: closing it would release the locks
+        # that SQLite holds on it in this process.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # SQLite gives its other files the permissions of this one.
         for own in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-            with contextlib.suppress(
-                OSError
-            ):  # SQLite reports what it cannot open; another user's file keeps its permissions
-                if own is path:
-                    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with contextlib.suppress(OSError):  # another user's file keeps its permissions
                 own.chmod(0o600)
         try:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)

@@ -105,36 +105,38 @@ class Journal:
         """Write that the run ended, unless an exception ended it."""
         if kind is None:
             self._write("end", at=format_time(time.time()))
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        # A call in flight may be about to write: then into this file or nowhere, not into one that got its descriptor.
+        with self._flush_lock, self._lock:
+            handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
 
     def _write(self, event: str, *, flush: bool = True, **facts: object) -> None:
-        if self._handle is None:
-            return
         line = (json.dumps({"run": self._run, "event": event, **facts}, separators=(",", ":")) + "\n").encode()
         try:
             with self._lock:
+                if self._handle is None:
+                    return
                 # After an incomplete line, start a new one, so that this one can be read.
                 data = b"\n" + line if self._cut else line
                 self._cut = os.write(self._handle, data) < len(data)
                 self._written += 1
                 number = self._written
             if flush:
-                self._flush(self._handle, number)
+                self._flush(number)
         except OSError as error:
             self._record_trouble(error)
 
     def _record_trouble(self, error: OSError) -> None:
         self.trouble = self.trouble or why_unusable(f"{FOLDER}/{self._path.name}", error)
 
-    def _flush(self, handle: int, number: int) -> None:
+    def _flush(self, number: int) -> None:
         """Return when the line of this number is on disk; one flush serves all threads that wait for it."""
         with self._flush_lock:
-            if self._flushed >= number:
+            if self._handle is None or self._flushed >= number:
                 return
             written = self._written
-            os.fsync(handle)
+            os.fsync(self._handle)
             self._flushed = written
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import example, given
@@ -121,6 +124,35 @@ def test_lines_of_many_workers_stay_whole(tmp_path: Path) -> None:
     found = last_run(tmp_path, "prod")
     assert found is not None
     assert found.in_flight == {}
+
+
+def test_a_call_in_flight_at_an_error_writes_into_no_other_file(tmp_path: Path) -> None:
+    """One of the files that are opened when the journal is closed gets its descriptor."""
+    writing, closed = threading.Event(), threading.Event()
+
+    def slow(frame: FrameType, event: str, argument: object) -> None:
+        if event == "c_call" and argument is os.write:
+            writing.set()
+            closed.wait(0.5)
+
+    threading.setprofile(slow)
+    try:
+        with suppress(BrokenPipeError), Journal(tmp_path, "prod", "123456789012") as journal:
+            late = threading.Thread(target=journal.step_started, args=(A, "CreateChannel"))
+            late.start()
+            assert writing.wait(60)
+            raise BrokenPipeError
+        others = [(tmp_path / f"other-{number}").open("wb") for number in range(30)]
+        closed.set()
+        late.join()
+        for other in others:
+            other.close()
+    finally:
+        threading.setprofile(None)
+    assert {found.read_bytes() for found in tmp_path.glob("other-*")} == {b""}
+    journal.step_started(A, "CreateChannel")
+    assert path(tmp_path).read_text(encoding="utf-8").count('"event":"step"') == 1
+    assert journal.trouble == ""
 
 
 LINES = st.sampled_from(

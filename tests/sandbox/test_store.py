@@ -181,6 +181,28 @@ def test_two_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
                 process.stdout.close()
 
 
+def test_opening_a_file_once_more_loses_no_write_to_another_process(tmp_path: Path) -> None:
+    """A process that closes any descriptor of a file loses its locks on it, and the last one to close a database deletes its log."""
+    file = tmp_path / "state.db"
+    with Sandbox(file) as sandbox:
+        Sandbox(file, serve=False).stop()
+        process, endpoint = serve("--db", str(file))
+        post(endpoint, "CreateChannel", {"name": "one"})
+        process.terminate()
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+        post(sandbox.endpoint_url, "CreateChannel", {"name": "two"})
+        process, endpoint = serve("--db", str(file))
+        try:
+            assert {found["name"] for found in post(endpoint, "ListChannels", {})["channels"]} == {"one", "two"}
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+            assert process.stdout is not None
+            process.stdout.close()
+
+
 def test_every_answered_write_survives_kill_9(tmp_path: Path) -> None:
     file = str(tmp_path / "state.db")
     answered: list[str] = []

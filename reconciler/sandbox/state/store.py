@@ -9,6 +9,7 @@ one file. The file holds an application id and a format number; newer formats ar
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -177,7 +178,13 @@ class Store:
         try:
             ours = not folder.exists() or folder.name == FOLDER
             folder.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            # One that exists is not opened: closing it would release the locks that SQLite holds on it in this process.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise StoreError(f"{path}: cannot be opened ({error.strerror})") from error
         if ours:
