@@ -10,7 +10,7 @@ A pin is a project file that comes from elsewhere: the main branch, or a file of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def load_project(
     raw = source.documents[0] if source.documents else {}
     faults = [*_faults(raw if raw is not None else {})]
     if isinstance(raw, dict):
-        faults += _same_location_faults(raw, path.parent)
+        wrong = {fault.path[1] for fault in faults if fault.path[:1] == ("targets",) and fault.path[2:3] in _LOCATION}
+        faults += _same_location_faults(raw, path.parent, wrong)
     if allowed_paths is not None and isinstance(raw, dict):
         faults += _path_faults(raw, path.parent, allowed_paths)
     for fault in faults:
@@ -223,11 +224,18 @@ def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _same_location_faults(raw: Mapping[str, Any], root: Path) -> Iterator[Fault]:
-    """Yield a fault for each target that is certainly in the account and region of an earlier one: each would take the other's resources for its own."""
+_LOCATION = [(name,) for name in ("region", "accountId", "profile", "roleArn", "externalId", "sandbox", "endpointUrl")]
+"""The fields that decide where a target is, as paths within it."""
+
+
+def _same_location_faults(raw: Mapping[str, Any], root: Path, wrong: Container[str | int]) -> Iterator[Fault]:
+    """Yield a fault for each target that is certainly in the account and region of an earlier one: each would take the other's resources for its own.
+
+    Where the ``wrong`` targets are is unknown: fields that decide it have faults of their own.
+    """
     seen: dict[tuple[str, ...], str] = {}
     for name, target in _mapping(raw, "targets").items():
-        if not isinstance(target, dict) or not isinstance(region := target.get("region"), str):
+        if name in wrong or not isinstance(target, dict) or not isinstance(region := target.get("region"), str):
             continue
         sandbox, endpoint = target.get("sandbox"), str(target.get("endpointUrl") or "").rstrip("/")
         server = os.path.realpath(root / sandbox) if isinstance(sandbox, str) and "\0" not in sandbox else endpoint
