@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,10 @@ def _read(path: Path) -> tuple[str, Plan | DriftReports | _Results]:
         raise UsageError(f"{path}: {os_reason(error)}; {_EXPECTED}") from None
     except ValueError:
         raise UsageError(f"{path}: not a report (not text); {_EXPECTED}") from None
+    if not text.strip():
+        raise UsageError(
+            f"{path}: empty: the run that should have written it failed; run it again, or leave the file out"
+        )
     try:
         return _parsed(text)
     except (UsageError, PlanRefused) as error:
@@ -187,6 +192,9 @@ def _check(
     next_step: str = "Pass files of one run.",
 ) -> None:
     """Raise ``refuse`` with a line for each reason why files are not parts of one report."""
+    twice = [name for name, count in Counter(name for name, _ in parts).items() if count > 1]
+    if twice:
+        raise refuse(f"{', '.join(twice)}: given twice; pass each file once")
     misfits = [*_misfits(parts), *others]
     if not misfits:
         return

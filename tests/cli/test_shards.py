@@ -278,7 +278,7 @@ def test_drift_reports_of_shards_are_one_report_with_the_exit_code_of_one_run(fl
     assert some.out.startswith("Shards 1 and 3 of 3.\n")
     assert "shard 2 of 3 has no report; pass its file too" in some.err
     for refused, message in (
-        ((files[0], files[0]), "target t0-us is in drift-1.json and in drift-1.json"),
+        ((files[0], files[0]), "drift-1.json: given twice; pass each file once"),
         ((files[0], "nowhere.json"), "nowhere.json: no such file"),
         ((files[0], "ivs-reconciler.yaml"), "ivs-reconciler.yaml: not a report"),
         ((*files, "--blame"), "--from cannot be combined with --blame"),
@@ -287,6 +287,18 @@ def test_drift_reports_of_shards_are_one_report_with_the_exit_code_of_one_run(fl
         ran = run(fleet, "drift", "--from", *refused)
         assert ran.code in (1, 3), refused
         assert message in ran.err, refused
+
+
+def test_an_empty_report_and_one_that_is_given_twice_are_named(unchanged: Path) -> None:
+    (file, *_), _ = reported(unchanged)
+    (unchanged / "killed.json").write_text("", "utf-8")
+    for words, one, code in ((("drift", "--from"), file, 1), (("show",), FILES[0], 3), (("apply",), FILES[0], 3)):
+        twice = run(unchanged, *words, one, one)
+        assert (twice.code, twice.err.endswith(f"{one}: given twice; pass each file once\n")) == (code, True), twice.err
+    for verb in (("drift", "--from"), ("comment", "--dry-run", "--plan")):
+        empty = run(unchanged, *verb, file, "killed.json")
+        assert (empty.code, empty.out) == (1, "")
+        assert "killed.json: empty: the run that should have written it failed; run it again" in empty.err
 
 
 def test_a_target_that_failed_in_one_shard_fails_the_merged_report(unchanged: Path) -> None:

@@ -134,6 +134,17 @@ def test_the_pods_of_a_job_write_the_files_of_one_report(cluster: Path, name: st
             )
             codes.append(done.returncode)
         assert codes in ([0, code], [0, 0]), done.stderr
+        if index == 0:  # a run that failed before left no report, not even an empty one
+            done = subprocess.run(
+                [shell, flags, script],
+                cwd=inside,
+                env={**env, "JOB_COMPLETION_INDEX": "9"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 1
+            assert "of 4 it is from 0 to 3" in done.stderr
     files = sorted(map(str, (cluster / "reports" / "job-7").iterdir()))
     assert len(files) == 4
     words = ("drift", "--from", *files) if code else ("show", *files)
