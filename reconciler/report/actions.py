@@ -150,7 +150,8 @@ def _shown(group: tuple[Action, ...], shared: Mapping[str, Value]) -> ShownActio
         changes = [one for one in changes if not (one.absent_before and shared.get(one.path) == one.after)]
     title = str(action.address)
     if len(group) > 1:
-        changes, title = own_id_hidden(changes, action.address), group_title([one.address for one in group])
+        changes = () if _is_unknown(action) else own_id_hidden(changes, action.address)
+        title = group_title([one.address for one in group])
     return ShownAction(group, title, symbol(action), will(action), sides_of(changes))
 
 
@@ -281,8 +282,13 @@ def _action_key(action: Action) -> Hashable | None:
         action.reason,
         explanation,
         blocked,
-        _changes_key(action.changes, action.address),
+        () if _is_unknown(action) else _changes_key(action.changes, action.address),
     )
+
+
+def _is_unknown(action: Action) -> bool:
+    """Return whether it is unknown if the resource exists: its fields say nothing then, and it is one of all of its kind."""
+    return action.verb is Verb.CREATE and action.blocked is not None and action.blocked.code == "unreadable"
 
 
 def _finding_key(finding: Finding) -> Hashable | None:

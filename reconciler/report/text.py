@@ -6,6 +6,7 @@ A delete or a replacement is never folded.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from reconciler.model.target import Shards
 from reconciler.plan.live_channels import STOP_STREAM
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report.actions import (
+    FOLD_FROM,
     ShownAction,
     Sides,
     created_words,
@@ -209,10 +211,13 @@ def render_results(plan: Plan, results: Sequence[ApplyResult], *, paint: Paint =
 
 
 def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:
-    """Return the outcomes that are not done; skipped ones with the same message together, any other by itself."""
+    """Return the outcomes that are not done; skipped ones with the same message together, many blocked ones too, any other by itself."""
     groups: dict[str, list[Outcome]] = {}
+    blocked = Counter(outcome.message for outcome in result.outcomes if outcome.result is Result.BLOCKED)
     for outcome in result.outcomes:
-        if outcome.result is Result.SKIPPED:
+        if outcome.result is Result.SKIPPED or (
+            outcome.result is Result.BLOCKED and blocked[outcome.message] >= FOLD_FROM
+        ):
             groups.setdefault(outcome.message, []).append(outcome)
         elif outcome.result is not Result.DONE:
             groups[f"{outcome.verb.value} {outcome.address}"] = [outcome]

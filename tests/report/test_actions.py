@@ -121,3 +121,15 @@ def test_a_group_whose_actions_are_all_listed_above_says_how_many() -> None:
     rotated = an_action(Verb.REPLACE, "stream-key/main")
     (replaced, keys) = notable_changes(a_target(rotated))
     assert (replaced.title, keys.title) == ("Replaced: 1", "Keys: 1, listed above")
+
+
+def test_resources_of_a_kind_that_could_not_be_read_are_one_block() -> None:
+    """Whatever fields they have: it is unknown whether they exist."""
+    why = Blocked("unreadable", "channels could not be read (missing permission ivs:ListChannels)")
+    cameras = [a_camera(number)._replace(blocked=why) for number in range(9)]
+    odd = an_action(Verb.CREATE, "channel/odd", added("/name", "odd"), added("/type", "BASIC"))._replace(blocked=why)
+    shown = text.render_target(a_target(*cameras, odd))
+    assert "+ 10 channels would be created" in shown
+    assert shown.count("could not be read") == 1
+    assert "team" not in shown
+    assert "BASIC" in text.render_target(a_target(*cameras, odd), calls=True)

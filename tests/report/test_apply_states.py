@@ -32,3 +32,10 @@ def test_an_apply_is_described_as_it_ended(
     assert f"Apply {state} for prod: " in text.render_result(result)
     assert f"<small>{heading}</small>" in html.render_result(result)
     assert f": {state}" in markdown.render_results(result).partition("\n")[0]
+
+
+def test_many_blocked_actions_with_one_reason_are_counted_and_a_few_are_named() -> None:
+    why = "channels could not be read"
+    blocked = [an_outcome(Result.BLOCKED, f"c{number}")._replace(message=why) for number in range(4)]
+    assert "4 actions blocked (channels could not be read)\n" in text.render_result(a_result(*blocked))
+    assert "blocked  update channel/c0: channels could not be read" in text.render_result(a_result(*blocked[:3]))
