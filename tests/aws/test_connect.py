@@ -173,7 +173,9 @@ EVENTS = (
 )
 def test_the_events_of_a_client_have_botocores_handlers(service: str) -> None:
     def handlers(emitter: Any, event: str) -> list[str]:
-        return [handler.__qualname__ for handler in emitter._handlers.prefix_search(event)]
+        found = emitter._handlers.prefix_search(event)
+        # The stand-in for AWS adds its own to botocore's when it is imported, which a test before this one may have done.
+        return [each.__qualname__ for each in found if not type(each).__module__.startswith("moto.")]
 
     target = Target(name="dev", region="us-west-2")
     ours = open_client(open_session(target, None), service, target, None, 1)
