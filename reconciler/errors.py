@@ -89,6 +89,13 @@ class SpecError(ReconcilerError):
         super().__init__("\n".join(str(problem).replace("\n", "\\u000a") for problem in problems))
 
 
+NOT_FOUND = "ResourceNotFoundException"
+"""AWS's code for what does not exist, the same in all services but S3."""
+
+UNREADABLE = "UnreadableAnswer"
+"""Our code for an answer that lacks what it must have: what happened is unknown."""
+
+
 class AwsError(ReconcilerError):
     """AWS, or the connection to it, refused or failed.
 

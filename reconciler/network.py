@@ -40,6 +40,11 @@ def ca_bundle() -> str | None:
     return None
 
 
+def has_endpoint(variable: str) -> bool:
+    """Return whether the environment sets the endpoint of a service, by its variable or that of all services."""
+    return bool(os.environ.get(variable) or os.environ.get("AWS_ENDPOINT_URL"))
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address is this machine."""
     try:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from reconciler.apply.claims import NewResources
 from reconciler.apply.events import StepStarted, StepWaiting
-from reconciler.errors import AwsError
+from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS, Service
 from reconciler.model.target import Sink
@@ -22,9 +22,7 @@ LAG_SECONDS = 30.0
 IN_USE_SECONDS = 30.0
 """How long a delete may be refused as in use after an earlier step detached the resource."""
 
-NOT_FOUND = "ResourceNotFoundException"
 CONFLICT = "ConflictException"
-UNREADABLE = "UnreadableAnswer"
 
 DELETES = frozenset(kind.delete for kind in KINDS.values())
 _UPDATES_WITH_STATE = frozenset(kind.update for kind in KINDS.values() if kind.ready)

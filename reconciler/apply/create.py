@@ -17,8 +17,6 @@ from typing import assert_never
 from reconciler.apply.call import (
     CONFLICT,
     LAG_SECONDS,
-    NOT_FOUND,
-    UNREADABLE,
     Attempt,
     Bound,
     Context,
@@ -38,7 +36,7 @@ from reconciler.apply.claims import (
     Wait,
     decide,
 )
-from reconciler.errors import AwsError
+from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model.address import ATTEMPT, MAX_TAGS_WITH_ATTEMPT, SPEC, STACK, Address, comparable_tags
 from reconciler.model.kinds import KINDS, LISTED, TAG, USERS, Kind
 from reconciler.model.values import Value

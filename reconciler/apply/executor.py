@@ -23,9 +23,9 @@ from reconciler.apply.live_channels import LiveWaits, StreamCheck, WaitingStep
 from reconciler.apply.step import StepResult, run_step
 from reconciler.errors import AwsError
 from reconciler.model.address import Address
+from reconciler.model.kinds.ivs import STOP_STREAM
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref
-from reconciler.plan.live_channels import STOP_STREAM
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Result, Step, StepOutcome, TargetPlan
 
 _CALLS_PER_OPERATION = 3

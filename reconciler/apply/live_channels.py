@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from reconciler.apply.call import CONFLICT, IN_USE_SECONDS, Answer, Attempt, Context, backoff
 from reconciler.apply.events import StepStarted, StepWaiting
-from reconciler.errors import AwsError
+from reconciler.errors import UNREADABLE, AwsError
 from reconciler.model.address import Address
 from reconciler.model.kinds import KINDS
+from reconciler.model.kinds.ivs import LIST_STREAMS
 from reconciler.model.resource import Stream
-from reconciler.plan.live_channels import LIST_STREAMS
 from reconciler.plan.plan import Result, Step, StepOutcome
 
 _INTERRUPTING = frozenset(operation for kind in KINDS.values() if kind.live for operation in (kind.update, kind.delete))
@@ -198,7 +198,7 @@ def _active_streams(call: Callable[[str, Mapping[str, object]], Answer]) -> dict
             raise AwsError(
                 f"{LIST_STREAMS}: the answer has no list 'streams', so it is unknown which channels are live",
                 operation=LIST_STREAMS,
-                code="UnreadableAnswer",
+                code=UNREADABLE,
             )
         found.update((stream.channel_arn, stream) for stream in map(Stream.of, page))
         following = str(data.get("nextToken") or "")

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from reconciler.apply.call import (
     DELETES,
     LAG_SECONDS,
-    NOT_FOUND,
     Attempt,
     Bound,
     Context,
@@ -24,14 +23,13 @@ from reconciler.apply.call import (
 from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck, kind_created_by
 from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
-from reconciler.errors import AwsError, os_reason
+from reconciler.errors import NOT_FOUND, AwsError, os_reason
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
 from reconciler.model.kinds import TAG
-from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
+from reconciler.model.kinds.ivs import CHANNEL, STOP_STREAM, STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
 from reconciler.network import is_out_of_descriptors, out_of_descriptors
-from reconciler.plan.live_channels import STOP_STREAM
 from reconciler.plan.plan import Result, Step, StepOutcome, Until
 
 WAIT_SECONDS = 90.0

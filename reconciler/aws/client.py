@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from reconciler import logs
-from reconciler.aws.limiter import NOT_FOUND, Pacer, backoff_seconds, is_throttle, may_repeat, repeat_class
-from reconciler.errors import AwsError
+from reconciler.aws.limiter import Pacer, backoff_seconds, is_throttle, may_repeat, repeat_class
+from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model.kinds import KINDS, OPERATIONS, SERVICES, Kind, Repeat, Service
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.terminal import mask_stream_keys
@@ -145,7 +145,7 @@ class IvsGateway:
             raise AwsError(
                 f"{STREAM_KEY.get}: the answer for {arn} contains no value",
                 operation=STREAM_KEY.get,
-                code="UnreadableAnswer",
+                code=UNREADABLE,
                 calls=answer.calls,
             )
         take(found.pop())
@@ -223,7 +223,7 @@ class IvsGateway:
             raise AwsError(
                 f"{operation}: the answer holds no {kind.member or kind.title!r} with an ARN; nothing can be concluded from it",
                 operation=operation,
-                code="UnreadableAnswer",
+                code=UNREADABLE,
                 request_id=request_id,
                 ambiguous=writes,
             )

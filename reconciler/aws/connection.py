@@ -10,22 +10,26 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from reconciler.aws.client import Answer, ReadCalls
-from reconciler.errors import AwsError, UsageError
+from reconciler.errors import UNREADABLE, AwsError, UsageError
 from reconciler.model.kinds import AppliedQuotas
 from reconciler.model.kinds.ivs import IVS
 from reconciler.model.resource import StackHold
 from reconciler.model.target import HOME_REGIONS, Sink, Target
+from reconciler.network import has_endpoint
 
 if TYPE_CHECKING:
+    from botocore.session import Session
+
     from reconciler.aws.client import IvsGateway, OnRequest
-    from reconciler.aws.limiter import Pacers
+    from reconciler.aws.limiter import Pacer, Pacers
     from reconciler.aws.stores import Parameters
     from reconciler.model.resource import Trail
 
@@ -86,7 +90,7 @@ class _Closed:
 
 
 @contextmanager
-def connect(  # noqa: PLR0915 - opens each client where its settings are known
+def connect(
     target: Target,
     *,
     sleep: Callable[[float], None] = time.sleep,
@@ -102,7 +106,6 @@ def connect(  # noqa: PLR0915 - opens each client where its settings are known
     from reconciler.aws.client import MAX_CONNECTIONS, IvsGateway
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
     from reconciler.aws.limiter import PROCESS_PACERS
-    from reconciler.aws.overview import read_quotas
     from reconciler.aws.session import open_client, open_session
     from reconciler.aws.stores import SecretPublisher, open_parameters
 
@@ -126,79 +129,105 @@ def connect(  # noqa: PLR0915 - opens each client where its settings are known
             account_id, caller_arn = _caller_identity(IvsGateway(sts, pacer=None, sleep=sleep, on_request=on_request))
         del sts  # an apply keeps the connections of all its targets
         _check_account(target, account_id, caller_arn)
-        gateways, clients = dict[str, IvsGateway](), [ivs]
-        opening = threading.RLock()
-
-        def gateway_of(service: str) -> IvsGateway:
-            """Return the gateway of a service, opened on first use."""
-            with opening:
-                if service not in gateways:
-                    client = ivs
-                    if service != IVS.client:
-                        asked = endpoint or _endpoint_beside_ivs(
-                            ivs.meta.endpoint_url, service.upper().replace("-", "_")
-                        )
-                        client = stack.enter_context(
-                            closing(open_client(session, service, target, asked, MAX_CONNECTIONS))
-                        )
-                        clients.append(client)
-                    url = client.meta.endpoint_url
-                    pacer = (
-                        (pacers or PROCESS_PACERS).of(account_id, target.region, url, service) if target.paced else None
-                    )
-                    gateways[service] = IvsGateway(
-                        client, pacer=pacer, sleep=sleep, on_request=on_request, siblings=gateway_of
-                    )
-                return gateways[service]
-
-        def quotas() -> AppliedQuotas:
-            asked = endpoint or _endpoint_beside_ivs(ivs.meta.endpoint_url, "SERVICE_QUOTAS")
-            client = open_client(session, "service-quotas", target, asked, 1, connect_seconds=5, read_seconds=10)
-            with closing(client):
-                return read_quotas(client)
-
-        def trail(operations: Sequence[str], since: datetime) -> Trail:
-            from reconciler.aws.cloudtrail import PACERS, SERVICE, read_trail
-
-            client = open_client(
-                session, SERVICE, target, endpoint or _endpoint_beside_ivs(ivs.meta.endpoint_url, "CLOUDTRAIL"), 1
-            )
-            with closing(client):
-                own = PACERS.of(account_id, target.region, client.meta.endpoint_url, SERVICE) if target.paced else None
-                return read_trail(
-                    IvsGateway(client, pacer=own, sleep=sleep, on_request=on_request),
-                    operations,
-                    since,
-                    datetime.now(UTC),
-                )
-
-        gateway = gateway_of(IVS.client)
+        services = _Services(
+            stack, target, session, endpoint, account_id, ivs, pacers or PROCESS_PACERS, sleep, on_request
+        )
+        gateway = services.gateway(IVS.client)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
-        courier = stack.enter_context(
-            closing(
-                SecretPublisher(
-                    gateway,
-                    lambda service: open_client(session, service, target, None, 1),
-                    sandbox=stand_in,
-                    sleep=sleep,
-                )
-            )
-        )
-        parameters = stack.enter_context(
-            closing(open_parameters(lambda: open_client(session, "ssm", target, None, 1), target.sandbox, sleep))
-        )
+        courier = SecretPublisher(gateway, services.store, sandbox=stand_in, sleep=sleep)
+        parameters = open_parameters(lambda: services.store("ssm"), target.sandbox, sleep)
         yield Connection(
             gateway,
             account_id,
             target.region,
             caller_arn,
-            quotas,
-            courier.deliver,
-            trail,
-            parameters,
-            lambda arns: _read_holds(gateway_of("cloudformation"), arns),
-            lambda: _close_sockets(clients),
+            services.quotas,
+            stack.enter_context(closing(courier)).deliver,
+            services.trail,
+            stack.enter_context(closing(parameters)),
+            services.stacks,
+            services.rest,
         )
+
+
+@dataclass(slots=True)
+class _Services:
+    """The other clients of one target, opened on first use, and what is read through them. ``stack`` closes those that are kept."""
+
+    stack: ExitStack
+    target: Target
+    session: Session
+    endpoint: str | None
+    account_id: str
+    ivs: Any  # botocore builds its clients at run time
+    pacers: Pacers
+    sleep: Callable[[float], None]
+    on_request: OnRequest | None
+    gateways: dict[str, IvsGateway] = field(default_factory=dict)
+    kept: list[Any] = field(default_factory=list)
+    opening: threading.RLock = field(default_factory=threading.RLock)
+
+    def gateway(self, service: str) -> IvsGateway:
+        """Return the gateway of a service, opened on first use."""
+        from reconciler.aws.client import MAX_CONNECTIONS, IvsGateway
+
+        with self.opening:
+            if service not in self.gateways:
+                client = self.ivs
+                if service != IVS.client:
+                    client = self.stack.enter_context(closing(self._open(service, MAX_CONNECTIONS)))
+                self.kept.append(client)
+                self.gateways[service] = IvsGateway(
+                    client,
+                    pacer=self._pacer(self.pacers, client, service),
+                    sleep=self.sleep,
+                    on_request=self.on_request,
+                    siblings=self.gateway,
+                )
+            return self.gateways[service]
+
+    def quotas(self) -> AppliedQuotas:
+        """Return the applied quotas."""
+        from reconciler.aws.overview import read_quotas
+
+        with closing(self._open("service-quotas", 1, connect_seconds=5, read_seconds=10)) as client:
+            return read_quotas(client)
+
+    def trail(self, operations: Sequence[str], since: datetime) -> Trail:
+        """Return the calls of operations since a time, from CloudTrail."""
+        from reconciler.aws.client import IvsGateway
+        from reconciler.aws.cloudtrail import PACERS, SERVICE, read_trail
+
+        with closing(self._open(SERVICE, 1)) as client:
+            pacer = self._pacer(PACERS, client, SERVICE)
+            calls = IvsGateway(client, pacer=pacer, sleep=self.sleep, on_request=self.on_request)
+            return read_trail(calls, operations, since, datetime.now(UTC))
+
+    def stacks(self, arns: Sequence[str]) -> Mapping[str, StackHold]:
+        """Return the CloudFormation stacks that hold resources."""
+        return _read_holds(self.gateway("cloudformation"), arns)
+
+    def store(self, service: str) -> Any:
+        """Return a client of a store of values, whose endpoint is never that of IVS. The caller closes it."""
+        from reconciler.aws.session import open_client
+
+        return open_client(self.session, service, self.target, None, 1)
+
+    def rest(self) -> None:
+        """Close the sockets of clients; a client opens new ones for its next call."""
+        for client in tuple(self.kept):
+            client.close()
+
+    def _open(self, service: str, connections: int, **seconds: float) -> Any:
+        from reconciler.aws.session import open_client
+
+        endpoint = self.endpoint or _endpoint_beside_ivs(self.ivs.meta.endpoint_url, service)
+        return open_client(self.session, service, self.target, endpoint, connections, **seconds)
+
+    def _pacer(self, pacers: Pacers, client: Any, service: str) -> Pacer | None:
+        if not self.target.paced:
+            return None
+        return pacers.of(self.account_id, self.target.region, client.meta.endpoint_url, service)
 
 
 def _read_holds(calls: ReadCalls, arns: Sequence[str]) -> dict[str, StackHold]:
@@ -245,12 +274,6 @@ def _check_account(target: Target, account_id: str, caller_arn: str) -> None:
         )
 
 
-def _close_sockets(clients: Iterable[Any]) -> None:
-    """Close the sockets of botocore clients; a client opens new ones for its next call."""
-    for client in tuple(clients):
-        client.close()
-
-
 def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
     """Return the caller's account and ARN."""
     from reconciler.aws.errors import CREDENTIAL_CODES
@@ -258,7 +281,11 @@ def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
     try:
         identity = sts.call("GetCallerIdentity", {}).data
     except AwsError as error:
-        if error.code in CREDENTIAL_CODES and os.environ.get("AWS_ENDPOINT_URL_IVS") and not _sts_is_redirected():
+        if (
+            error.code in CREDENTIAL_CODES
+            and os.environ.get("AWS_ENDPOINT_URL_IVS")
+            and not has_endpoint("AWS_ENDPOINT_URL_STS")
+        ):
             hint = "AWS_ENDPOINT_URL_IVS is set but AWS_ENDPOINT_URL_STS is not, so AWS was asked for the caller's identity: set both, or endpointUrl in the target"
             error.args = (f"{error}; {hint}",)
         raise
@@ -267,7 +294,7 @@ def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
         raise AwsError(
             "GetCallerIdentity answered without an account; check that AWS_ENDPOINT_URL_STS and the proxy lead to AWS. Nothing was read or changed",
             operation="GetCallerIdentity",
-            code="UnreadableAnswer",
+            code=UNREADABLE,
         )
     return str(account), str(arn)
 
@@ -276,13 +303,8 @@ def _endpoint_beside_ivs(ivs_url: str, service: str) -> str | None:
     """Return the IVS endpoint for another service if the environment redirects only IVS, or ``None`` for botocore's choice."""
     from reconciler.aws.limiter import is_aws
 
-    if is_aws(ivs_url) or os.environ.get(f"AWS_ENDPOINT_URL_{service}") or os.environ.get("AWS_ENDPOINT_URL"):
-        return None
-    return ivs_url
-
-
-def _sts_is_redirected() -> bool:
-    return bool(os.environ.get("AWS_ENDPOINT_URL_STS") or os.environ.get("AWS_ENDPOINT_URL"))
+    variable = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
+    return None if is_aws(ivs_url) or has_endpoint(variable) else ivs_url
 
 
 def _require_writable(path: Path) -> None:

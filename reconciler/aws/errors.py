@@ -23,7 +23,7 @@ from reconciler.aws.session import (
     NoMfaCode,
     TooManyOpenFiles,
 )
-from reconciler.errors import AwsError
+from reconciler.errors import UNREADABLE, AwsError
 from reconciler.model.kinds import SERVICES
 from reconciler.network import is_out_of_descriptors, out_of_descriptors, proxy_refusal
 from reconciler.terminal import mask_stream_keys, mask_urls, sanitize, shortened
@@ -289,7 +289,7 @@ _TRANSPORT_ERRORS = (
     ),
     _TransportError(
         (ResponseParserError, RecursionError),
-        "UnreadableAnswer",
+        UNREADABLE,
         "{operation}: {text}; check that the endpoint is that of {service}",
         _Sent.UNKNOWN,
     ),

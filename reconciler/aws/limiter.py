@@ -158,8 +158,6 @@ PROCESS_PACERS = Pacers()
 """The pacers of this process."""
 
 
-NOT_FOUND = "ResourceNotFoundException"
-
 THROTTLES = frozenset(
     {
         "ThrottlingException",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from reconciler.errors import AwsError
+from reconciler.errors import UNREADABLE, AwsError
 from reconciler.model.target import Receiver, Target
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SOURCE = "ivs-reconciler"
 DETAIL_TYPE = "ivs-reconciler drift"
 
-_LONGEST = 256 * 1024 - 4096
+_MAX_MESSAGE_BYTES = 256 * 1024 - 4096
 """Maximum bytes of a message: both services accept 256 KB, including names and attributes (API references)."""
 
 
@@ -37,7 +37,7 @@ def publish(
     parameters: dict[str, object] = {
         "TopicArn": receiver.arn,
         "Subject": subject,
-        "Message": text.encode()[:_LONGEST].decode("utf-8", "ignore"),
+        "Message": text.encode()[:_MAX_MESSAGE_BYTES].decode("utf-8", "ignore"),
         "MessageAttributes": {"id": {"DataType": "String", "StringValue": identity}},
     }
     if receiver.arn.endswith(".fifo"):
@@ -47,7 +47,7 @@ def publish(
         raise AwsError(
             "Publish answered without a message id; check that AWS_ENDPOINT_URL_SNS and the proxy lead to AWS",
             operation="Publish",
-            code="UnreadableAnswer",
+            code=UNREADABLE,
             request_id=answer.request_id,
             ambiguous=True,
         )
@@ -79,7 +79,7 @@ def put_event(
         raise AwsError(
             "PutEvents answered without an event id; check that AWS_ENDPOINT_URL_EVENTBRIDGE and the proxy lead to AWS",
             operation="PutEvents",
-            code="UnreadableAnswer",
+            code=UNREADABLE,
             request_id=answer.request_id,
             ambiguous=True,
         )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from reconciler.errors import AwsError
+from reconciler.errors import UNREADABLE, AwsError
 from reconciler.model.target import LockHolder, S3Lock, Target, holder_from_json, holder_to_json
 
 _PAUSE_SECONDS = 1.0
@@ -89,7 +89,7 @@ class S3Object:
             raise AwsError(
                 f"{self.where} cannot be used: {operation} answered without an ETag; check that the endpoint is that of S3",
                 operation=operation,
-                code="UnreadableAnswer",
+                code=UNREADABLE,
             )
         return str(etag)
 
@@ -105,7 +105,7 @@ class S3Object:
             raise AwsError(
                 f"{self.where} is not {self._article}: it is larger than {self._max_bytes} bytes; choose another key",
                 operation="GetObject",
-                code="UnreadableAnswer",
+                code=UNREADABLE,
             )
         return content
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.denials import DENIED_CODES, describe, join_errors, why_unreadable
-from reconciler.aws.reader import Item, list_kind, read_streams
+from reconciler.aws.reader import Item, list_kind, read_streams, tags_of
 from reconciler.errors import AwsError
 from reconciler.model.address import ID, STACK, Address, KindName
 from reconciler.model.kinds import KINDS, LISTED, QUOTAS, AppliedQuotas, Kind
-from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS
+from reconciler.model.kinds.ivs import CHANNEL, CONCURRENT_STREAMS, CONCURRENT_VIEWS, LIST_STREAMS
 from reconciler.model.resource import Broadcast, KindCount, Overview, QuotaCount, Stream, UnmanagedResource
 
 _WORKERS = 4
@@ -62,13 +61,13 @@ def _streams(calls: ReadCalls) -> Mapping[str, Stream] | str | AwsError:
     try:
         return read_streams(calls)
     except AwsError as error:
-        return f"missing permission {CHANNEL.service.prefix}:ListStreams" if error.code in DENIED_CODES else error
+        return f"missing permission {CHANNEL.service.prefix}:{LIST_STREAMS}" if error.code in DENIED_CODES else error
 
 
 def _count(kind: KindName, found: list[Item] | str | AwsError, stack: str) -> KindCount:
     if not isinstance(found, list):
         return KindCount(kind, unreadable=str(found))
-    managed = sum((item.get("tags") or {}).get(STACK) == stack for item in found)
+    managed = sum(tags_of(item).get(STACK) == stack for item in found)
     return KindCount(kind, managed, len(found) - managed)
 
 
@@ -77,7 +76,7 @@ def _unmanaged(found: Mapping[KindName, list[Item] | str | AwsError], stack: str
     for kind in KINDS:
         items = found.get(kind)
         for item in sorted(items, key=lambda item: str(item["arn"])) if isinstance(items, list) else ():
-            owner = str((item.get("tags") or {}).get(STACK) or "")
+            owner = str(tags_of(item).get(STACK) or "")
             if owner != stack:
                 yield UnmanagedResource(kind, str(item["arn"]), str(item.get("name") or ""), owner)
 
@@ -89,7 +88,7 @@ def _broadcasts(
     found = []
     for arn, stream in streams.items():
         channel = known.get(arn, {})
-        tags = channel.get("tags") or {}
+        tags = tags_of(channel)
         address = Address(CHANNEL.name, str(tags[ID])) if tags.get(STACK) == stack and tags.get(ID) else None
         found.append(Broadcast(stream, address, str(channel.get("name") or "")))
     return tuple(sorted(found, key=lambda one: (-one.stream.viewers, one.stream.channel_arn)))
@@ -110,7 +109,7 @@ def _used(counts: tuple[KindCount, ...], streams: object, applied: AppliedQuotas
     )
 
 
-_MOST = 2_000
+_MAX_QUOTAS = 2_000
 """Maximum quotas read per service."""
 
 
@@ -120,15 +119,16 @@ def read_quotas(client: Any) -> AppliedQuotas:  # botocore builds its clients at
 
     found: dict[str, int] = {}
     try:
-        with closing(client):
-            pages = client.get_paginator("list_service_quotas")
-            for service in dict.fromkeys(KINDS[kind].service.prefix for kind, quota in QUOTAS.items() if quota.code):
-                for page in pages.paginate(ServiceCode=service, PaginationConfig={"PageSize": 100, "MaxItems": _MOST}):
-                    found.update(
-                        (str(row["QuotaCode"]), int(row["Value"]))
-                        for row in page.get("Quotas") or ()
-                        if "QuotaCode" in row and row.get("Value") is not None
-                    )
+        pages = client.get_paginator("list_service_quotas")
+        for service in dict.fromkeys(KINDS[kind].service.prefix for kind, quota in QUOTAS.items() if quota.code):
+            for page in pages.paginate(
+                ServiceCode=service, PaginationConfig={"PageSize": 100, "MaxItems": _MAX_QUOTAS}
+            ):
+                found.update(
+                    (str(row["QuotaCode"]), int(row["Value"]))
+                    for row in page.get("Quotas") or ()
+                    if "QuotaCode" in row and row.get("Value") is not None
+                )
     except BOTO_ERRORS as error:
         return AppliedQuotas(error=describe(to_aws_error(error, "ListServiceQuotas", writes=False)))
     return AppliedQuotas(found) if found else AppliedQuotas(error="Service Quotas has no quotas for IVS")

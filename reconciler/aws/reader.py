@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.denials import join_errors, missing_permission, why_unreadable
-from reconciler.aws.limiter import NOT_FOUND
-from reconciler.errors import AwsError
+from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model import address
 from reconciler.model.address import COMMIT, ID, STACK, UNCOMPARED, KindName, comparable_tags
 from reconciler.model.kinds import BATCH_SIZE, FIELDS, KINDS, LISTED, Kind, Service, Shape, child_kind_of
-from reconciler.model.kinds.ivs import STREAM_KEY
+from reconciler.model.kinds.ivs import LIST_STREAMS, STREAM_KEY
 from reconciler.model.resource import LastStream, LiveResource, LiveState, StackMember, Stream, canonical
 from reconciler.model.values import Value
 from reconciler.terminal import mask_stream_keys
@@ -65,7 +64,7 @@ def _items(data: Mapping[str, object], operation: str, members: str) -> list[Ite
         raise AwsError(
             f"{operation}: the answer contains no list {members!r}, so the result is unknown",
             operation=operation,
-            code="UnreadableAnswer",
+            code=UNREADABLE,
         )
     return page
 
@@ -78,7 +77,7 @@ def _check_item(item: Item, operation: str) -> str:
         raise AwsError(
             f"{operation}: the answer holds a resource without an ARN, or with unreadable tags, so the result is unknown",
             operation=operation,
-            code="UnreadableAnswer",
+            code=UNREADABLE,
         )
     return arn
 
@@ -105,7 +104,7 @@ class Pages(NamedTuple):
 
 
 def read_pages(
-    calls: ReadCalls, pages: Pages, parameters: Mapping[str, object] = _NONE, stop: threading.Event | None = None
+    calls: ReadCalls, pages: Pages, parameters: Mapping[str, object], stop: threading.Event | None
 ) -> Iterator[list[Item]]:
     """Yield the items of each page, each ARN once. Ends early when ``stop`` is set. Raises ``AwsError``.
 
@@ -186,16 +185,21 @@ class ReadRequest(NamedTuple):
     outputs: bool = True
 
 
+def tags_of(item: Item) -> Mapping[str, str]:
+    """Return the tags of a resource in an answer, which has none or ``null`` without tags."""
+    return item.get("tags") or {}
+
+
 def is_managed(item: Item, request: ReadRequest) -> bool:
     """Return whether the resource has the tag of the stack."""
-    return (item.get("tags") or {}).get(address.STACK) == request.stack
+    return tags_of(item).get(address.STACK) == request.stack
 
 
 def may_be_adopted(kind: KindName, item: Item, request: ReadRequest) -> bool:
     """Return whether the unmanaged resource may be adopted."""
     if item["arn"] in request.full_arns:
         return True
-    tags = item.get("tags") or {}
+    tags = tags_of(item)
     has_name = (item.get("name") or "") in request.adopt_names.get(kind, ())
     if (owner := tags.get(address.STACK)) and owner in request.take_over:
         return has_name or tags.get(ID) in request.adopt_ids.get(kind, ())
@@ -277,7 +281,7 @@ def _intern_values(properties: dict[str, Value]) -> dict[str, Value]:
 _STACK_NAME = "aws:cloudformation:stack-name"
 _LOGICAL_ID = "aws:cloudformation:logical-id"
 _WORKERS = 4
-_STREAMS = Pages("ListStreams", "streams", 100)
+_STREAMS = Pages(LIST_STREAMS, "streams", 100)
 
 
 def read_live(calls: ReadCalls, request: ReadRequest, *, account_id: str, region: str) -> LiveState:
@@ -295,10 +299,7 @@ def read_stream_keys(calls: ReadCalls, channel_arn: str) -> tuple[LiveResource, 
     shared = CanonicalCache(())
     return tuple(
         LiveResource(
-            STREAM_KEY.name,
-            str(item["arn"]),
-            shared.properties(STREAM_KEY.name, item),
-            shared.tags(item.get("tags") or {}),
+            STREAM_KEY.name, str(item["arn"]), shared.properties(STREAM_KEY.name, item), shared.tags(tags_of(item))
         )
         for item in read_list(calls, Pages.of(STREAM_KEY), {"channelArn": channel_arn})
     )
@@ -446,7 +447,7 @@ class _Reading:
             raise AwsError(
                 f"{kind.get}: the answer for {arn} contains no {kind.member or kind.title!r}",
                 operation=kind.get,
-                code="UnreadableAnswer",
+                code=UNREADABLE,
             )
         return [self._resource(kind, item, complete=True)]
 
@@ -470,7 +471,7 @@ class _Reading:
             # An existing resource that could not be read must not look missing.
             arn = min(missing)
             error = refused.get(arn, {})
-            code = mask_stream_keys(str(error.get("code") or "UnreadableAnswer"))
+            code = mask_stream_keys(str(error.get("code") or UNREADABLE))
             message = mask_stream_keys(str(error.get("message") or "no reason given"))
             raise AwsError(
                 f"{operation}: {len(missing)} of {len(arns)} {kind.titles} could not be read; the first is {arn}: {code}: {message}",
@@ -490,7 +491,7 @@ class _Reading:
             raise
 
     def _resource(self, kind: Kind, item: Item, *, complete: bool) -> LiveResource:
-        state, tags = item.get("state"), item.get("tags") or {}
+        state, tags = item.get("state"), tags_of(item)
         return LiveResource(
             kind=kind.name,
             arn=str(item["arn"]),

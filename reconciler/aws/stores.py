@@ -24,13 +24,14 @@ from typing import Any, NamedTuple, Protocol
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.denials import DENIED_CODES
-from reconciler.aws.limiter import NOT_FOUND, backoff_seconds, may_repeat
-from reconciler.errors import AwsError, os_reason
+from reconciler.aws.limiter import backoff_seconds, may_repeat
+from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError, os_reason
 from reconciler.files import locked, replace_file
 from reconciler.model.address import STACK
 from reconciler.model.kinds import Repeat
 from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.target import Sink, SinkValue, Store
+from reconciler.network import has_endpoint
 from reconciler.terminal import mask_value
 
 
@@ -122,11 +123,6 @@ _SERVICES = {Store.SECRETS_MANAGER: "secretsmanager", Store.PARAMETER_STORE: "ss
 _RESOURCE_EXISTS = "ResourceExistsException"
 
 
-def _has_endpoint(store: Store) -> bool:
-    """Whether the environment sets the endpoint of a store: then a sandbox target uses it in place of its file."""
-    return bool(os.environ.get(_ENDPOINTS[store]) or os.environ.get("AWS_ENDPOINT_URL"))
-
-
 class Value(NamedTuple):
     """What is written to a sink, and the secret in it, which is masked in messages."""
 
@@ -200,7 +196,7 @@ class SecretPublisher:
         """Return a function that takes a value; nothing is read from IVS before the sink's client is open."""
         if sink.store is Store.FILE:
             return lambda value: write_value_file(Path(sink.name), value.text)
-        if self._sandbox is not None and not _has_endpoint(sink.store):
+        if self._sandbox is not None and not has_endpoint(_ENDPOINTS[sink.store]):
             stand_in = self._sandbox
             return lambda value: write_sandbox_store(stand_in, sink, value.text)
         client = self._client(sink)
@@ -287,7 +283,7 @@ class SecretPublisher:
                 f"{sink} cannot be used: {operation} answered without a version, so the value counts as not stored; "
                 f"check that {_ENDPOINTS[sink.store]} and the proxy lead to AWS",
                 operation=operation,
-                code="UnreadableAnswer",
+                code=UNREADABLE,
             )
         raise _refused(sink, operation, failure, value.secret)
 
@@ -358,6 +354,7 @@ class ParameterStore:
     ) -> None:
         self._new_client = new_client
         self._opened: Any = None
+        self._methods: Mapping[str, str] = {}
         self._sleep = sleep
         self._draw = draw
 
@@ -418,8 +415,8 @@ class ParameterStore:
         def send() -> Any:
             if self._opened is None:
                 self._opened = self._new_client()
-            method = {method: name for name, method in self._opened.meta.method_to_api_mapping.items()}[operation]
-            return getattr(self._opened, method)(**parameters)
+                self._methods = {method: name for name, method in self._opened.meta.method_to_api_mapping.items()}
+            return getattr(self._opened, self._methods[operation])(**parameters)
 
         try:
             answer: Mapping[str, Any] = _repeat(
@@ -427,7 +424,9 @@ class ParameterStore:
             )
         except ValueError as error:
             raise AwsError(
-                f"cannot reach Parameter Store: {error}; correct AWS_ENDPOINT_URL_SSM", code="BadEndpoint", calls=0
+                f"cannot reach Parameter Store: {error}; correct {_ENDPOINTS[Store.PARAMETER_STORE]}",
+                code="BadEndpoint",
+                calls=0,
             ) from None
         return answer
 
@@ -524,6 +523,6 @@ def open_parameters(
     new_client: Callable[[], Any], sandbox: str | None, sleep: Callable[[float], None]
 ) -> ParameterStore | ParameterFile:
     """Return the parameters of a target: a file for a sandbox, unless the environment sets an endpoint."""
-    if sandbox is not None and not _has_endpoint(Store.PARAMETER_STORE):
+    if sandbox is not None and not has_endpoint(_ENDPOINTS[Store.PARAMETER_STORE]):
         return ParameterFile(Path(f"{sandbox}.parameters.json"))
     return ParameterStore(new_client, sleep=sleep)

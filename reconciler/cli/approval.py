@@ -25,11 +25,11 @@ from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, 
 from reconciler.executors.fleet import ApplyElsewhere
 from reconciler.git.committed import commit_to_record
 from reconciler.model.address import UNKNOWN_COMMIT
+from reconciler.model.kinds.ivs import LIST_STREAMS
 from reconciler.model.resource import TargetOutputs
 from reconciler.model.target import Project, Target
 from reconciler.model.values import format_time
 from reconciler.plan.codec import lines
-from reconciler.plan.live_channels import LIST_STREAMS
 from reconciler.plan.plan import ApplyResult, FailedTarget, Outcome, Plan, PlanOptions, Result
 from reconciler.report.accounts import outputs_json
 from reconciler.report.text import Paint, render_result, render_results

@@ -49,7 +49,7 @@ from reconciler.spec.rules import (
 from reconciler.spec.templates import placeholder_values
 from reconciler.spec.yaml import Source
 
-_LONGEST = 128
+_MAX_ID = 128
 _OTHER = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -60,7 +60,7 @@ def is_managed(resource: LiveResource, stack: str) -> bool:
 
 def to_id(text: str) -> str:
     """Return the text as an id: other characters become ``-``; empty if nothing is left."""
-    return _OTHER.sub("-", text).strip("-_")[:_LONGEST].rstrip("-_")
+    return _OTHER.sub("-", text).strip("-_")[:_MAX_ID].rstrip("-_")
 
 
 def assign_ids(
@@ -107,9 +107,9 @@ def _unique(
     for resource in pending:
         last = to_id(resource.arn.rpartition("/")[2])
         base = next(iter(wishes[resource.arn]), resource.kind.value)
-        identifier = f"{base[: _LONGEST - len(last) - 1]}-{last}"
+        identifier = f"{base[: _MAX_ID - len(last) - 1]}-{last}"
         while identifier in used:  # another resource has this text as its name
-            identifier = f"{resource.kind.value}-{identifier}"[:_LONGEST]
+            identifier = f"{resource.kind.value}-{identifier}"[:_MAX_ID]
         used.add(identifier)
         yield resource.arn, identifier
 

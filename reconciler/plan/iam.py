@@ -17,10 +17,9 @@ from typing import TypeAlias
 from reconciler.errors import UsageError
 from reconciler.model.address import STACK, KindName
 from reconciler.model.kinds import KINDS, LISTED, SERVICES, TAG, UNTAG, Kind
-from reconciler.model.kinds.ivs import CHANNEL, IVS, RECORDING_CONFIGURATION, STREAM_KEY
+from reconciler.model.kinds.ivs import CHANNEL, IVS, LIST_STREAMS, RECORDING_CONFIGURATION, STOP_STREAM, STREAM_KEY
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import S3Lock, S3State, Sink, Store, Target
-from reconciler.plan.live_channels import LIST_STREAMS, STOP_STREAM
 from reconciler.plan.plan import PlanOptions
 from reconciler.plan.selection import kinds_to_read
 from reconciler.terminal import same_start

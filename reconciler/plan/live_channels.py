@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.model.address import PROTECT, STACK, Address, KindName
-from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
+from reconciler.model.kinds.ivs import CHANNEL, LIST_STREAMS, STOP_STREAM, STREAM_KEY
 from reconciler.model.resource import DesiredResource, LiveResource, Stream
 from reconciler.model.target import Guardrails, OnLive, Sink
 from reconciler.model.values import Ref, Value
@@ -26,8 +26,6 @@ from reconciler.plan.steps import publishing_steps, recording_steps, tags_at_cre
 APPLY_AGAIN = "apply again when the stream has ended"
 """What to do about an action that a broadcast blocks, unless something applies it by itself."""
 
-STOP_STREAM = "StopStream"
-LIST_STREAMS = "ListStreams"
 STOP_SECONDS = 60
 """How long to wait for a stopped stream to end; the service takes a few seconds."""
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from reconciler.drift import DriftStatus
 from reconciler.model.kinds import KINDS
+from reconciler.model.kinds.ivs import STOP_STREAM
 from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import Shards
-from reconciler.plan.live_channels import STOP_STREAM
 from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report.actions import (
     FOLD_FROM,

@@ -184,7 +184,7 @@ def _read_text(root: str, name: str) -> str:
         ) from None
 
 
-_LONGEST = 240
+_MAX_SINK_NAME = 240
 _MAX_OVERLAP_DAYS = 9_999
 """Maximum of the pattern of ``overlap``."""
 
@@ -218,9 +218,9 @@ def sink_of(raw: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Sink | No
 
 def _name_faults(sink: Sink, names: Mapping[str, str], *, is_arn: bool) -> Iterator[Fault]:
     store, name = sink.store, sink.name
-    longest = _LONGEST - len(".json") if sink.value is SinkValue.JSON else _LONGEST
-    if len(name) > longest:
-        yield Fault((), f"{quote(name)} has {len(name)} characters, more than the limit of {longest}", "shorten it")
+    limit = _MAX_SINK_NAME - len(".json") if sink.value is SinkValue.JSON else _MAX_SINK_NAME
+    if len(name) > limit:
+        yield Fault((), f"{quote(name)} has {len(name)} characters, more than the limit of {limit}", "shorten it")
     elif is_arn:
         found = _SECRET_ARN.fullmatch(name)
         if found is None:

@@ -501,16 +501,13 @@ def shared_pin_problems(project: Project, pin: Project) -> Iterator[Problem]:
     for name in ("outputs", "state"):
         if getattr(project, name) != getattr(pin, name):
             yield Problem(
-                project.prefix + Path(project.path).name,
-                "",
-                f"{name} is not as in {pin.path}",
-                f"change the pin first, or use its {name}",
+                _file_name(project), "", f"{name} is not as in {pin.path}", f"change the pin first, or use its {name}"
             )
     ours, pinned = ({receiver.name: receiver for receiver in each.receivers} for each in (project, pin))
     for name in dict.fromkeys((*ours, *pinned)):
         if ours.get(name) != pinned.get(name):
             yield Problem(
-                project.prefix + Path(project.path).name,
+                _file_name(project),
                 "",
                 f"{format_path(('receivers', name))} is not as in {pin.path}",
                 "change the pin first, or use its receivers",
@@ -522,7 +519,7 @@ def target_pin_problems(project: Project, target: Target, pin: Project) -> Itera
     known = pin.targets.get(target.name)
     if known is None:
         yield Problem(
-            project.prefix + Path(project.path).name,
+            _file_name(project),
             "",
             f"{format_path(('targets', target.name))} is not in {pin.path}",
             "add it to the pin first",
@@ -534,13 +531,18 @@ def target_pin_problems(project: Project, target: Target, pin: Project) -> Itera
             yield _pin_problem(project, pin, ("targets", target.name, name), value, pinned[name])
 
 
+def _file_name(project: Project) -> str:
+    """Return the name of the project file, as messages show it."""
+    return project.prefix + Path(project.path).name
+
+
 def _pin_problem(
     project: Project, pin: Project, path: tuple[str, ...], value: str | None, pinned: str | None
 ) -> Problem:
     given = "not set" if value is None else quote(mask_urls(value))
     wanted = "does not set it" if pinned is None else f"pins it to {quote(mask_urls(pinned))}"
     return Problem(
-        project.prefix + Path(project.path).name,
+        _file_name(project),
         "",
         f"{format_path(path)} is {given}, and {pin.path} {wanted}",
         "change the pin first, or use its value",

@@ -16,7 +16,7 @@ from reconciler.spec.problems import Fault, KeyPath, quote, suggestion, type_nam
 FOR_EACH, COUNT = "forEach", "count"
 LOOPS = frozenset({FOR_EACH, COUNT})
 MAX_MEMBERS = 10_000
-_LONGEST = 1_024
+_MAX_TEXT = 1_024
 """Characters of a text with placeholders of a loop, and of what replaces one; no field accepts more, and both multiply."""
 
 SAMPLE: Mapping[str, str] = {
@@ -192,8 +192,8 @@ def _with_each(value: Any, path: KeyPath, names: Mapping[str, Any], member: str,
         if given is None or isinstance(given, list | dict) or not (_is_text(path) or "sink" in path):
             return given
 
-    if len(value) > _LONGEST and ("{each" in value or "{index" in value):
-        what = f"a text with placeholders has {len(value):,} characters, more than the limit of {_LONGEST:,}"
+    if len(value) > _MAX_TEXT and ("{each" in value or "{index" in value):
+        what = f"a text with placeholders has {len(value):,} characters, more than the limit of {_MAX_TEXT:,}"
         faults.append(Fault(path, what, "shorten it"))
         return None
     before = len(faults)
@@ -213,8 +213,8 @@ def _with_each(value: Any, path: KeyPath, names: Mapping[str, Any], member: str,
             faults.append(Fault(path, what, "write a string or a number there"))
             return "x"
         text = str(given).lower() if isinstance(given, bool) else str(given)
-        if len(text) > _LONGEST:
-            what = f"{{{name}}} has {len(text):,} characters in member {quote(member)} of {FOR_EACH}, more than the limit of {_LONGEST:,}"
+        if len(text) > _MAX_TEXT:
+            what = f"{{{name}}} has {len(text):,} characters in member {quote(member)} of {FOR_EACH}, more than the limit of {_MAX_TEXT:,}"
             faults.append(Fault(path, what, "shorten it"))
             return "x"
         return text

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reconciler.aws.objects import ListedObject, S3Object, list_objects
-from reconciler.errors import AwsError, os_reason
+from reconciler.errors import UNREADABLE, AwsError, os_reason
 from reconciler.files import MAX_BYTES, read_private, replace_file
 from reconciler.model.target import Project, S3State, Target
 
@@ -175,7 +175,7 @@ class S3Records:
             return call()
         except AwsError as error:
             why = str(error)
-            if error.retryable or (not error.status and error.code != "UnreadableAnswer"):
+            if error.retryable or (not error.status and error.code != UNREADABLE):
                 # S3 did not answer, or there are no credentials. A refusal comes at once, and is about one object.
                 self._down = (self._clock() + _DOWN_SECONDS, why)
             raise BucketUnusable(why) from None

@@ -14,10 +14,10 @@ from reconciler.errors import PlanRefused, StalePlan, UsageError, os_reason
 from reconciler.files import read_private, read_report, replace_file, report_parts
 from reconciler.json_format import JsonError
 from reconciler.model.address import RETIRES, Address
+from reconciler.model.kinds.ivs import LIST_STREAMS, STOP_STREAM
 from reconciler.model.target import Project
 from reconciler.model.values import format_time, resolve
 from reconciler.plan.codec import fingerprint, read_plan
-from reconciler.plan.live_channels import LIST_STREAMS, STOP_STREAM
 from reconciler.plan.order import blocked_verdicts, with_verdicts
 from reconciler.plan.plan import Action, Plan, Step, TargetPlan
 from reconciler.plan.stale import changes_since_plan

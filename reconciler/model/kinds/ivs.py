@@ -12,6 +12,8 @@ from reconciler.model.address import KindName
 from reconciler.model.kinds.row import TAG, UNTAG, Field, Kind, Operation, Output, Quota, Repeat, Service, Shape
 from reconciler.model.values import Value, as_set
 
+LIST_STREAMS, STOP_STREAM = "ListStreams", "StopStream"
+
 IVS = Service(
     client="ivs",
     title="IVS",
@@ -19,8 +21,8 @@ IVS = Service(
     operations={
         "BatchGetStreamKey": Operation(5.0, Repeat.READ),
         "GetStream": Operation(5.0, Repeat.READ),
-        "ListStreams": Operation(5.0, Repeat.READ),
-        "StopStream": Operation(5.0, Repeat.SAME),
+        LIST_STREAMS: Operation(5.0, Repeat.READ),
+        STOP_STREAM: Operation(5.0, Repeat.SAME),
         "GetStreamSession": Operation(5.0, Repeat.READ),
         "ListStreamSessions": Operation(5.0, Repeat.READ),
         "PutMetadata": Operation(5.0, Repeat.ONCE),
