@@ -227,7 +227,9 @@ def _terraform(origins: Sequence[Origin], commands: Sequence[str]) -> str:
         + _shell(["terraform plan", "terraform apply"])
         + _adopt(4, commands)
         + f"5. `ivs-reconciler plan` and `terraform plan` show no changes. Delete `{BLOCKS}` and the adopt file.\n\n"
-        "The state of Terraform keeps the values of stream keys in old versions. Rotate them: `ivs-reconciler rotate stream-key`.\n"
+        "Old versions of Terraform's state still hold the values of stream keys. To rotate them, write `streamKey: {}` in the channels and apply; "
+        'then write a label into the project file, `defaults: {streamKey: {rotation: "1"}}`, and apply: it rotates all of them. '
+        "`ivs-reconciler rotate stream-key channel/ID` rotates one.\n"
     )
 
 

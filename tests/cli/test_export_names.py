@@ -120,6 +120,7 @@ def test_terraform_gives_ids_the_list_and_public_keys_and_no_stream_key(sandbox:
         "  from = module.tenant.aws_ivs_channel.this",
     ]
     assert "ivs-reconciler apply --adopt-file adopt.yaml" in written["handover.md"]
+    assert 'defaults: {streamKey: {rotation: "1"}}' in written["handover.md"]
     assert run(folder, "validate").code == 0
     # A block covers all instances: one that is not exported is named.
     partly = export(folder, source, "--out", "part", "--adopt-out", "part/adopt.yaml", "--arn", arns[0])

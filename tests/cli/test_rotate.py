@@ -60,6 +60,23 @@ def test_a_changed_label_makes_a_new_key_and_its_value_arrives(tmp_path: Path) -
     assert run(folder, "drift").code == 0
 
 
+def test_adopted_keys_keep_their_values_and_one_label_rotates_all_of_them(tmp_path: Path) -> None:
+    """What the hand-over from Terraform says: its state has the values of the keys."""
+    folder = stack(tmp_path / "repo", {"channels": {"a": {}, "b": {}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    theirs = {name: value_of(folder, name) for name in "ab"}
+    rewrite(folder, {"channels": {"a": {"streamKey": {}}, "b": {"streamKey": {}}}})
+    assert run(folder, "apply", "--auto-approve").code == 0
+    assert {name: value_of(folder, name) for name in "ab"} == theirs
+    project = folder / "ivs-reconciler.yaml"
+    project.write_text(
+        project.read_text(encoding="utf-8") + 'defaults: {streamKey: {rotation: "1"}}\n', encoding="utf-8"
+    )
+    assert run(folder, "apply", "--auto-approve").code == 0
+    assert all(value_of(folder, name) != theirs[name] for name in "ab")
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
 def test_a_sink_for_json_is_kept_up_to_date_and_the_form_can_be_changed(tmp_path: Path) -> None:
     place = "parameterStore:/ivs/acme-live/dev/a"
 
