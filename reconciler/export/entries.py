@@ -239,7 +239,8 @@ class Writer:
                 del body[str(path[0])]
                 ignored.append(str(path[0]))
             else:
-                return Written(address, resource, None, (*gaps[:-1], f"{gaps[-1]}; it is left out"))
+                todo = f": {fault.hint} in the account, and export again" if fault.hint else ""
+                return Written(address, resource, None, (*gaps[:-1], f"{gaps[-1]}; it is left out{todo}"))
             if ignored:
                 body["ignoreChanges"] = ignored
         return Written(address, resource, body, tuple(gaps))

@@ -386,7 +386,7 @@ def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> 
     assert ran.code == 2
     assert ran.err.splitlines() == [
         "Could not be written whole:",
-        "dev: channel/many: 48 tags, default tags included; the limit is 46 (AWS allows 50, 4 are reserved for ownership); it is left out",
+        "dev: channel/many: 48 tags, default tags included; the limit is 46 (AWS allows 50, 4 are reserved for ownership); it is left out: remove 2 in the account, and export again",
     ]
     assert [*read(tmp_path, "specs/channels.yaml")["channels"]] == ["fine"]
     assert [*read(tmp_path, "adopt.yaml")] == ["channel/fine"]
