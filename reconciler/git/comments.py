@@ -32,9 +32,9 @@ from reconciler.forge.client import (
     targets_in,
     upsert,
 )
-from reconciler.plan.plan import ApplyResult, Plan, PlanOptions, Result, TargetPlan
+from reconciler.plan.plan import ApplyResult, FailedTarget, Plan, PlanOptions, Result, TargetPlan
 from reconciler.report.markdown import render_drift, render_results, render_targets, settings_lines
-from reconciler.report.markdown_layout import code, prose, size
+from reconciler.report.markdown_layout import code, overview_lines, prose, size
 from reconciler.report.words import (
     OVERRIDES,
     SHARD,
@@ -42,6 +42,7 @@ from reconciler.report.words import (
     headline,
     join_words,
     origin_of,
+    plan_states,
     plural,
     shards_words,
     summary_words,
@@ -53,8 +54,6 @@ from reconciler.workflow.reports import Report
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary; GitHub allows 1 MiB for a step."""
-
-_MAX_FAILED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +147,6 @@ def comments_of(
     return tuple(comments), tuple(verdicts)
 
 
-def _failed_lines(failed: Mapping[str, str]) -> list[str]:
-    """Return the targets that could not be read, and why, as a heading and a list, or nothing."""
-    lines = [f"- {code(name)}: {prose(message.partition(chr(10))[0])}" for name, message in failed.items()]
-    if len(lines) > _MAX_FAILED:
-        lines[_MAX_FAILED:] = [f"- and {len(lines) - _MAX_FAILED:,} more"]
-    return [f"**{plural(len(failed), 'target')} could not be read:**", "\n".join(lines)] if lines else []
-
-
 def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin, failed: Mapping[str, str]) -> Comment:
     known = origin_of(plan)
     base_name = "Compared with" if plan.of_revisions else "Base"
@@ -167,7 +158,10 @@ def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin, failed: 
     for target in targets:
         for refusal in origin.refusals.get(target.name, ()):
             refused.setdefault(refusal, []).append(target.name)
-    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *settings_lines(plan), *_failed_lines(failed)]
+    missed = tuple(FailedTarget(name, message) for name, message in failed.items())
+    shown = plan._replace(targets=tuple(targets), failed=missed)
+    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *settings_lines(plan)]
+    head += overview_lines(plan_states(shown), limited=True)
     for refusal, names in refused.items():
         which = "" if len(targets) == 1 else f" of {join_words(map(code, names))}"
         head.append(f"**An apply{which} would be refused:** {prose(refusal)}")
@@ -196,8 +190,8 @@ def _of_drift(whole: Report, reports: Sequence[DriftReport], origin: Origin, fai
     stack = whole.stack
     quiet = not any(report.drifted for report in reports)  # pending changes are not reported
     facts = {**_commits(origin), **({SHARD: shards_words(whole.shards)} if whole.shards else {})}
-    render = partial(render_drift, *reports, artefact_url=origin.artifact_url or None, facts=facts)
-    text = _below([f"## Drift of stack {code(stack)}", *_failed_lines(failed)], render)
+    render = partial(render_drift, *reports, artefact_url=origin.artifact_url or None, facts=facts, failed=failed)
+    text = _below([f"## Drift of stack {code(stack)}"], render)
     # A partial report does not say that anything is resolved.
     incomplete = quiet and (bool(failed) or any(report.is_partial for report in reports))
     return Comment(_names(reports), f"Drift in {_named(stack, reports)}", quiet, text, incomplete)

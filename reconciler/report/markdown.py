@@ -502,7 +502,7 @@ def render_drift(
         ]
     counts = f"{headline(*reports)}: {drift_counts(*reports)}"
     cut = cut_line("report", artefact_url)
-    head = "\n\n".join((*overview_lines(drift_states(reports, failed)), ""))
+    head = "\n\n".join((*overview_lines(drift_states(reports, failed), limited=limit is not None), ""))
     reserve += len(head.encode())
     return head + fit(sections, limit=limit, reserve=reserve, cut=cut, last=f"{counts}.\n\n{cut}")
 

@@ -27,6 +27,7 @@ _LOOKS_LIKE_A_HASH = re.compile(r"[0-9a-f]{7,}")
 _BACKTICKS = re.compile(r"`+")
 _NAME_WIDTH = 40
 _MAX_SECTIONS = 20
+_MAX_FAILED = 20
 _URL_SAFE = ":/?#[]@!$&'+,;=%-._~"
 
 
@@ -119,9 +120,14 @@ def count_cell(count: int) -> str:
     return f"{count:,}" if count else "·"
 
 
-def overview_lines(states: Sequence[TargetState]) -> list[str]:
-    """Return how many targets have each state, and why those failed that did; nothing for a few targets that were all read."""
+def overview_lines(states: Sequence[TargetState], *, limited: bool = False) -> list[str]:
+    """Return how many targets have each state, and why those failed that did; nothing for a few targets that were all read.
+
+    ``limited`` lists some of those that failed and counts the others, for a text with a limit.
+    """
     failed = [f"- {code(one.name)}: {prose(one.details)}" for one in states if one.state == "failed"]
+    if limited and len(failed) > _MAX_FAILED:
+        failed[_MAX_FAILED:] = [f"- and {len(failed) - _MAX_FAILED:,} more"]
     if len(states) < OVERVIEW_FROM and not failed:
         return []
     return [f"**{overview_words(states)}**", *(["Failed:\n\n" + "\n".join(failed)] if failed else [])]

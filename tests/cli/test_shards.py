@@ -321,9 +321,9 @@ def test_a_target_that_failed_stops_no_other_one(fleet: Path, server: Sandbox) -
     shown = run(fleet, "show", *FILES)
     assert (shown.code, shown.out.startswith("8 targets: 6 with changes, 2 failed.\n")) == (0, True)
     posted = run(fleet, "comment", "--dry-run", "--plan", *FILES).out
-    assert "**2 targets could not be read:**\n\n- `t0-eu`: " in posted
+    assert "**8 targets: 6 with changes, 2 failed**\n\nFailed:\n\n- `t0-eu`: " in posted
     named = run(fleet, "comment", "--dry-run", "--plan", *FILES, "-t", "t1-us").out
-    assert "could not be read" not in named
+    assert "failed" not in named
     alone = run(fleet, "apply", "--auto-approve", "--shard", "2/3", *FILES)
     assert (alone.code, alone.out) == (1, "Shard 2 of 3.\n")
     assert alone.err.startswith("t0-eu: could not be read by plan: ")

@@ -382,7 +382,7 @@ def test_a_target_that_cannot_be_read_hides_none_of_the_others(
     assert (planned.returncode, "changes=true" in job.output) == (1, True), planned.stderr
     said = summary.read_text(encoding="utf-8")
     assert "channel/two" in said
-    assert "**1 target could not be read:**\n\n- `lost`: " in said
+    assert "**2 targets: 1 with changes, 1 failed**\n\nFailed:\n\n- `lost`: " in said
     applied = run(clone, "apply", "plan.json", "--auto-approve")
     assert (applied.code, "Apply complete for dev" in applied.out) == (4, True), applied.err
     planned = job.act(command="plan", report_file="plan.json")

@@ -135,6 +135,16 @@ def test_a_drift_report_in_markdown_looks_as_it_did() -> None:
     assert matches_golden("drift.md", markdown.render_drift(the_small_report(), facts={"Commit": "3f2c1d0b9a"}))
 
 
+def test_a_thousand_targets_that_could_not_be_read_leave_room_for_the_report_of_the_others() -> None:
+    failed = {f"t{number:03}": "missing permission ivs:ListChannels " * 6 for number in range(1000)}
+    text = markdown.render_drift(the_small_report(), limit=65_536, failed=failed)
+    assert text.startswith("**1,001 targets: 1 with drift, 1,000 failed**\n\nFailed:\n\n- `t000`: ")
+    assert "\n- `t019`: " in text
+    assert "\n- and 980 more\n" in text
+    assert text.endswith(markdown.render_drift(the_small_report()))
+    assert "\n- `t999`: " in markdown.render_drift(the_small_report(), failed=failed)
+
+
 def test_a_drift_report_as_a_page_looks_as_it_did() -> None:
     text = html.render_drift((the_small_report(), a_report(name="dev")), stack="acme-live")
     assert is_whole(text)
