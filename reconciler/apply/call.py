@@ -11,7 +11,7 @@ from reconciler.apply.claims import NewResources
 from reconciler.apply.events import StepStarted, StepWaiting
 from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model.address import Address
-from reconciler.model.kinds import KINDS, Service
+from reconciler.model.kinds import DELETED_BY, KINDS, Service
 from reconciler.model.target import Sink
 from reconciler.model.values import Ref, Value, refs_in
 from reconciler.plan.plan import Result, Step, StepOutcome
@@ -24,7 +24,6 @@ IN_USE_SECONDS = 30.0
 
 CONFLICT = "ConflictException"
 
-DELETES = frozenset(kind.delete for kind in KINDS.values())
 _UPDATES_WITH_STATE = frozenset(kind.update for kind in KINDS.values() if kind.ready)
 _FIRST_DELAY = 1.0
 _MAX_DELAY = 3.0
@@ -184,7 +183,7 @@ def retry_reason(attempt: Attempt, error: AwsError) -> str | None:
     """Return why the same call may soon succeed, or ``None``."""
     operation = attempt.step.operation
     if error.code == CONFLICT and attempt.age < IN_USE_SECONDS:
-        if operation in DELETES and attempt.step.after:
+        if operation in DELETED_BY and attempt.step.after:
             return "the resource is still in use"
         if operation in _UPDATES_WITH_STATE and attempt.calls + error.calls > 1:
             return "an earlier request for the same change, whose answer was lost, is still in progress"

@@ -69,8 +69,6 @@ _CHECKED_LAST = frozenset(kind for kind in _KINDS_WITH_ATTEMPT if not USERS[kind
 _SCARCE = 3
 """A quota up to this is easily used up by what two applies create at the same time and delete again."""
 
-_CREATES: Mapping[str, Kind] = {kind.create: kind for kind in KINDS.values()}
-
 
 @dataclass(frozen=True, slots=True)
 class DeferredCheck:
@@ -79,11 +77,6 @@ class DeferredCheck:
     claim: Claim
     arn: str
     attempt: Attempt
-
-
-def kind_created_by(operation: str) -> Kind | None:
-    """Return the kind that an operation creates."""
-    return _CREATES.get(operation)
 
 
 @dataclass(slots=True)

@@ -10,22 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.apply.call import (
-    DELETES,
-    LAG_SECONDS,
-    Attempt,
-    Bound,
-    Context,
-    InterruptedStepError,
-    backoff,
-    retry_reason,
-)
-from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck, kind_created_by
+from reconciler.apply.call import LAG_SECONDS, Attempt, Bound, Context, InterruptedStepError, backoff, retry_reason
+from reconciler.apply.create import PLAN_LATER, Creation, DeferredCheck
 from reconciler.apply.events import StepStarted
 from reconciler.apply.live_channels import ChannelLiveError, stream_end_reason
 from reconciler.errors import NOT_FOUND, AwsError, os_reason
 from reconciler.model.address import DELIVERED, STACK, WAITING, Address
-from reconciler.model.kinds import TAG
+from reconciler.model.kinds import CREATED_BY, DELETED_BY, KINDS, TAG
 from reconciler.model.kinds.ivs import CHANNEL, STOP_STREAM, STREAM_KEY
 from reconciler.model.resource import Stream
 from reconciler.model.target import Sink, Store
@@ -85,10 +76,10 @@ def _run(attempt: Attempt) -> StepResult:
     if step.deliver is not None:
         publish_value(attempt, str(attempt.parameters()["arn"]), step.deliver)
         return StepResult(attempt.outcome(Result.DONE))
-    kind = kind_created_by(step.operation)
-    if kind is None or context.new_resources is None:
+    created = CREATED_BY.get(step.operation)
+    if created is None or context.new_resources is None:
         return StepResult(*_send(attempt))
-    creation = Creation.of(attempt, kind, attempt.parameters(), context.new_resources)
+    creation = Creation.of(attempt, KINDS[created], attempt.parameters(), context.new_resources)
     bound = creation.run()
     return StepResult(attempt.outcome(Result.DONE, message=creation.message), bound, deferred=creation.deferred)
 
@@ -99,7 +90,7 @@ def _send(attempt: Attempt) -> tuple[StepOutcome, Mapping[Address, Bound]]:
         try:
             answer = attempt.call(attempt.step.operation, parameters)
         except AwsError as error:
-            if (error.code == NOT_FOUND and attempt.step.operation in DELETES) or (
+            if (error.code == NOT_FOUND and attempt.step.operation in DELETED_BY) or (
                 error.code == _NOT_LIVE and attempt.step.operation == STOP_STREAM
             ):
                 attempt.count(error)
@@ -218,5 +209,5 @@ def superseded_error(attempt: Attempt, parameters: Mapping[str, object], error: 
 def _failure_message(error: AwsError, step: Step) -> str:
     if not error.ambiguous:
         return str(error)
-    advice = "Run plan again to check" if kind_created_by(step.operation) is None else PLAN_LATER
+    advice = "Run plan again to check" if step.operation not in CREATED_BY else PLAN_LATER
     return f"{error}; it is unknown whether the call succeeded. {advice}"

@@ -14,9 +14,9 @@ from reconciler.cli.options import (
     add_globs,
     add_shard,
     begin,
+    check_globs,
     desired_of,
     project_of,
-    specs_of_other_shards,
 )
 from reconciler.cli.plan import add_executor, executor_of
 from reconciler.errors import ExitCode, UsageError, os_reason
@@ -96,7 +96,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the other
+def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from reconciler.drift.report import Ignore
     from reconciler.errors import AwsError, SpecError
@@ -106,7 +106,6 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
     from reconciler.terminal import write_fitted
     from reconciler.workflow.drift import RunMetrics
     from reconciler.workflow.progress import reading
-    from reconciler.workflow.survey import check_globs
 
     context = begin(args)
     if args.files:
@@ -136,7 +135,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: PLR0915 - one step after the 
         if isinstance(one, DriftFound):
             metrics.add(target.name, one.calls)
     fleet = fleet_of(project, targets, desired, [one.survey if isinstance(one, DriftFound) else one for one in found])
-    check_globs(scope, desired, fleet.surveys, specs_of_other_shards(context, project, scope, desired.keys()))
+    check_globs(context, project, scope, desired, fleet.surveys)
     by_name = {one.report.name: one for one in found if isinstance(one, DriftFound) and one.report}
     missed, failures = fleet.missed, [fleet.failure] if fleet.failure else []
     reports = tuple(report for one in fleet.surveys if (report := by_name[one.target.name].report))

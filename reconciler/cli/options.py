@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
 
 from reconciler.errors import ExitCode
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reconciler.model.target import Project, Shards, Target
     from reconciler.plan.plan import PlanOptions
     from reconciler.report.text import Paint
+    from reconciler.workflow.survey import Survey
 
 _MAX_HINTS = 8
 _MAX_AT_ONCE = 1000
@@ -326,17 +327,24 @@ def spec_of(
     return project, targets, desired_of(project, targets)
 
 
-def specs_of_other_shards(
-    context: Context, project: Project, options: PlanOptions, loaded: Collection[str]
-) -> Mapping[str, DesiredState]:
-    """Return the desired states of targets in other shards, those not ``loaded``, if there are globs to compare with them.
+def check_globs(
+    context: Context,
+    project: Project,
+    options: PlanOptions,
+    desired: Mapping[str, DesiredState],
+    surveys: Sequence[Survey],
+) -> None:
+    """Raise ``UsageError`` for globs that match nothing in any target, those of other shards included.
 
-    Globs are for all shards, and one that is misspelt must not pass because it may be of another shard. Raises ``SpecError``.
+    Globs are for all shards, and one that is misspelt must not pass because it may be of another shard. Raises ``SpecError``, too.
     """
-    if not (context.shard and options.has_globs):
-        return {}
-    named = (target for name, target in project.targets.items() if not context.targets or name in context.targets)
-    return desired_of(project, tuple(target for target in named if target.name not in loaded))
+    from reconciler.workflow import survey
+
+    elsewhere: Mapping[str, DesiredState] = {}
+    if context.shard and options.has_globs:
+        named = (target for name, target in project.targets.items() if not context.targets or name in context.targets)
+        elsewhere = desired_of(project, tuple(target for target in named if target.name not in desired))
+    survey.check_globs(options, desired, surveys, elsewhere)
 
 
 def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:

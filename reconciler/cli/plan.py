@@ -23,10 +23,10 @@ from reconciler.cli.options import (
     add_shard,
     adoptions_of,
     begin,
+    check_globs,
     duration,
     plan_options_of,
     spec_of,
-    specs_of_other_shards,
 )
 from reconciler.errors import ExitCode, UsageError, os_reason
 
@@ -140,7 +140,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     from reconciler.plan.plan import FailedTarget
     from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
-    from reconciler.workflow.survey import check_globs, combine_plans
+    from reconciler.workflow.survey import combine_plans
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
@@ -155,7 +155,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         tasks = tasks_of(project, targets, desired, options, adopt)
         fleet = fleet_of(project, targets, desired, executor.run(Planning(), tasks, progress=progress))
         surveys = fleet.surveys
-        check_globs(options, desired, surveys, specs_of_other_shards(context, project, options, desired.keys()))
+        check_globs(context, project, options, desired, surveys)
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
         plan = plan._replace(failed=tuple(FailedTarget(name, str(error)) for name, error in fleet.missed.items()))

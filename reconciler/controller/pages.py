@@ -22,13 +22,13 @@ from reconciler.controller.state import Inventory, Run, RunStatus, TargetState
 from reconciler.controller.store import DAY, Store
 from reconciler.drift import DriftStatus
 from reconciler.drift.report import Finding
-from reconciler.git.git import without_credentials
 from reconciler.model.address import KindName
 from reconciler.model.kinds import KINDS
 from reconciler.model.values import format_time
 from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
 from reconciler.report.words import TITLES, duration, seconds, shards_words, time_tag
+from reconciler.terminal import mask_urls
 
 SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
 """Served beside the pages: see ``status.html``."""
@@ -87,7 +87,7 @@ def commit_url(repository: str, commit: str) -> str:
 
     A self-hosted forge counts if its host name begins with ``github.`` or ``gitlab.``.
     """
-    found = _REPOSITORY.fullmatch(without_credentials(repository))
+    found = _REPOSITORY.fullmatch(mask_urls(repository))
     if found is None or not re.fullmatch("[0-9a-f]{7,64}", commit):
         return ""
     host, path = found["host"].lower(), found["path"].removesuffix(".git")
@@ -205,7 +205,7 @@ _PAGES.filters.update(
     ready=lambda kind: KINDS[kind].ready,
     seconds=seconds,
     viewers=_viewers,
-    without_credentials=without_credentials,
+    without_credentials=mask_urls,
 )
 
 

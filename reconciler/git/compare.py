@@ -138,13 +138,7 @@ class _Side:
 
 
 def compare_revisions(
-    directory: Path,
-    config: str | None,
-    text: str,
-    names: tuple[str, ...],
-    options: PlanOptions,
-    *,
-    now: datetime | None = None,
+    directory: Path, config: str | None, text: str, names: tuple[str, ...], options: PlanOptions
 ) -> tuple[Plan, tuple[str, ...]]:
     """Return the plan from the first revision to the second, and the warnings of the second's spec.
 
@@ -186,7 +180,7 @@ def compare_revisions(
         )
     plan = Plan(
         stack=after.project.stack,
-        created_at=format_time(now or datetime.now(UTC)),
+        created_at=format_time(datetime.now(UTC)),
         git_commit=head.commit if head else None,
         spec_digest="sha256:" + digest_of({name: state.digest for name, state in after.states.items()}),
         options=options,

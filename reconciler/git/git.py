@@ -131,7 +131,7 @@ def check_remote(remote: Remote) -> None:
     parts = urlsplit(remote.url) if "://" in remote.url else None
     if remote.url.startswith("-") or not remote.url.strip() or scheme not in _SCHEMES:
         raise UsageError(
-            f"unsupported repository URL {without_credentials(remote.url)!r}; use an https or ssh URL, or the path of a directory"
+            f"unsupported repository URL {mask_urls(remote.url)!r}; use an https or ssh URL, or the path of a directory"
         )
     if parts and (parts.password is not None or (scheme in ("https", "http") and parts.username is not None)):
         raise UsageError(
@@ -161,11 +161,6 @@ def scheme_of(url: str) -> str:
     if "::" in url:
         return url.partition("::")[0]
     return "ssh" if _SCP.fullmatch(url) and not Path(url).exists() else "file"
-
-
-def without_credentials(url: str) -> str:
-    """Return a URL, or a text with URLs, without user names, passwords and queries."""
-    return mask_urls(url)
 
 
 class Git:
@@ -259,7 +254,7 @@ class Git:
         """Return the output of a process once it has ended. Raises ``GitError`` when it takes too long or writes too much."""
         end = time.monotonic() + self._timeout
         out, err = bytearray(), bytearray()
-        url = without_credentials(self._remote.url)
+        url = mask_urls(self._remote.url)
         with selectors.DefaultSelector() as pipes:
             pipes.register(process.stdout, selectors.EVENT_READ, out)  # type: ignore[arg-type]  # it is a pipe
             pipes.register(process.stderr, selectors.EVENT_READ, err)  # type: ignore[arg-type]
@@ -405,7 +400,7 @@ def _signed_parts(commit: bytes) -> tuple[bytes, bytes]:
 
 
 def _clean(text: str, token: str) -> str:
-    return without_credentials(text.replace(token, "***") if token else text)
+    return mask_urls(text.replace(token, "***") if token else text)
 
 
 def last_lines(text: str) -> str:

@@ -23,12 +23,13 @@ from typing import NamedTuple
 from reconciler.errors import Problem, SpecError, os_reason
 from reconciler.files import read_private, replace_file
 from reconciler.git.clone import LINK, SUBMODULE, through_links
-from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines, without_credentials
+from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Project, Target
 from reconciler.spec.desired import load_desired
 from reconciler.spec.files import MAX_FILE_SIZE, Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of, shared_pin_problems, target_pin_problems
+from reconciler.terminal import mask_urls
 
 _NO_SUCH_REF = 2
 _NO_SUCH_NAME = 1
@@ -119,7 +120,7 @@ class Source:
         done = self._git.run("ls-remote", "--exit-code", "--", url, ref, network=True)
         if done.returncode == _NO_SUCH_REF:
             raise GitError(
-                f"{without_credentials(url)} has no branch {self.remote.branch!r}; nothing is applied until it exists",
+                f"{mask_urls(url)} has no branch {self.remote.branch!r}; nothing is applied until it exists",
                 Trouble.NO_BRANCH,
             )
         if done.returncode:
@@ -131,7 +132,7 @@ class Source:
                 check = "the proxy refused the connection; check HTTPS_PROXY and NO_PROXY"
             elif "does not appear to be a git repository" in done.stderr:
                 check = "it is not a git repository; check the URL or the directory"
-            raise GitError(f"cannot reach {without_credentials(url)}; {check} (git: {last_lines(done.stderr)})")
+            raise GitError(f"cannot reach {mask_urls(url)}; {check} (git: {last_lines(done.stderr)})")
         head = done.stdout.split()[0]
         if not self.holds(head):
             # The first time as well: drift asks what the commit of the last apply had.

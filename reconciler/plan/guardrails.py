@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import KINDS, LISTED, QUOTAS, AppliedQuotas
+from reconciler.model.kinds import CREATED_BY, DELETED_BY, KINDS, LISTED, QUOTAS, AppliedQuotas
 from reconciler.model.resource import LiveState, StackHold, StackMember
 from reconciler.model.target import Guardrails, Project, Shards, targets_of_unknown_account
 from reconciler.plan.order import Verdict, blocked_verdicts
@@ -27,9 +27,6 @@ _FEW = 2
 
 _MANY = 10
 """From this number of recorded resources of a kind, a list that lacks most of them is not trusted."""
-
-_MAKES: Mapping[str, KindName] = {KINDS[kind].create: kind for kind in QUOTAS}
-_TAKES: Mapping[str, KindName] = {KINDS[kind].delete: kind for kind in QUOTAS}
 
 
 def check_shard(plan: TargetPlan, project: Project, shards: Shards) -> tuple[str, ...]:
@@ -207,7 +204,8 @@ def _is_update(action: Action) -> bool:
 
 def _kinds_made(actions: Iterable[Action]) -> frozenset[KindName]:
     """Return the kinds with a quota that actions create."""
-    return frozenset(_MAKES[step.operation] for action in actions for step in action.steps if step.operation in _MAKES)
+    made = (CREATED_BY.get(step.operation) for action in actions for step in action.steps)
+    return frozenset(kind for kind in made if kind is not None and kind in QUOTAS)
 
 
 def _quota_refusal(use: QuotaUse) -> str:
@@ -229,11 +227,11 @@ def _peaks(actions: Iterable[Action], counts: Mapping[KindName, int]) -> dict[Ki
     present = dict(counts)
     peak = dict(counts)
     for step in _worst_order([step for action in actions for step in action.steps]):
-        kind = _MAKES.get(step.operation)
+        kind = CREATED_BY.get(step.operation)
         if kind in present:
             present[kind] += 1
             peak[kind] = max(peak[kind], present[kind])
-        elif (freed := _TAKES.get(step.operation)) in present:
+        elif (freed := DELETED_BY.get(step.operation)) in present:
             present[freed] -= 1
     return {kind: (peak[kind], present[kind]) for kind in counts}
 
@@ -246,7 +244,7 @@ def _worst_order(steps: list[Step]) -> Iterable[Step]:
     for index, step in enumerate(steps):
         for needed in step.after:
             followers.setdefault(needed, []).append(index)
-    ready = [(step.operation in _TAKES, index) for index, step in enumerate(steps) if not waiting[index]]
+    ready = [(step.operation in DELETED_BY, index) for index, step in enumerate(steps) if not waiting[index]]
     heapq.heapify(ready)
     while ready:
         step = steps[heapq.heappop(ready)[1]]
@@ -254,7 +252,7 @@ def _worst_order(steps: list[Step]) -> Iterable[Step]:
         for index in followers.get(step.id, ()):
             waiting[index] -= 1
             if not waiting[index]:
-                heapq.heappush(ready, (steps[index].operation in _TAKES, index))
+                heapq.heappush(ready, (steps[index].operation in DELETED_BY, index))
 
 
 PREFIX = "aws:cloudformation:"

@@ -137,7 +137,7 @@ def _matcher(part: str) -> re.Pattern[str]:
     return re.compile(translate(part) if _WILD.search(part) else re.escape(part) + r"\Z")
 
 
-def read_inside(root: str, name: str, *, max_bytes: int | None = None, trusted: set[str] | None = None) -> bytes:
+def read_inside(root: str, name: str, *, max_bytes: int, trusted: set[str] | None = None) -> bytes:
     """Return the content of a regular file below ``root``. Raises ``Unreadable``, also for a link to the outside.
 
     ``max_bytes`` is the maximum size in bytes; ``trusted`` caches directories that are known to be inside.
@@ -173,18 +173,18 @@ def read_inside(root: str, name: str, *, max_bytes: int | None = None, trusted: 
         raise Unreadable(f"cannot be read: {os_reason(error)}", "check the file") from None
 
 
-def _check_regular_file(status: os.stat_result, max_bytes: int | None) -> None:
+def _check_regular_file(status: os.stat_result, max_bytes: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise Unreadable("is a directory", "name a file in it")
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file", "name a regular file")
-    if max_bytes is not None and status.st_size > max_bytes:
+    if status.st_size > max_bytes:
         raise Unreadable(
             f"has {status.st_size:,} bytes, more than the limit of {max_bytes:,}", "check that it is the right file"
         )
 
 
-def _read_all(handle: int, size: int, max_bytes: int | None) -> bytes:
+def _read_all(handle: int, size: int, max_bytes: int) -> bytes:
     """Read to the end of the file, which may have grown since ``size`` was read, but not beyond ``max_bytes``."""
     content = os.read(handle, size + 1)
     if len(content) == size:
@@ -192,7 +192,7 @@ def _read_all(handle: int, size: int, max_bytes: int | None) -> bytes:
     parts = [content]
     while part := os.read(handle, 1 << 20):
         parts.append(part)
-        if max_bytes is not None and sum(map(len, parts)) > max_bytes:
+        if sum(map(len, parts)) > max_bytes:
             raise Unreadable(
                 f"grows while it is read, beyond the limit of {max_bytes:,} bytes", "check that it is the right file"
             )

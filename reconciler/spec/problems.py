@@ -166,7 +166,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return folded[best] if best else ""
 
 
-def suggestion(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
+def suggestion(word: str, known: Iterable[str], *, otherwise: str) -> str:
     """Return ``did you mean "x"?``, or ``otherwise`` if no word is similar."""
     candidates = list(known)
     near = nearest(word, candidates)

@@ -152,7 +152,7 @@ def _commands(
     return tuple(shlex.join([*words, verb, *adopt]) for verb in ("plan", "apply"))
 
 
-def project_without_file(path: Path, region: str, account_id: str | None = None) -> Project:
+def project_without_file(path: Path, region: str, account_id: str | None) -> Project:
     """Return a project with one target, as a project file at ``path`` with nothing else would."""
     target = Target("prod", region, account_id)
     return Project(

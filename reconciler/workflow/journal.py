@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from reconciler.files import open_private, read_private
 from reconciler.model.address import Address
-from reconciler.model.kinds import KINDS
+from reconciler.model.kinds import CREATED_BY, DELETED_BY
 from reconciler.model.values import format_time
 from reconciler.plan.plan import Result
 from reconciler.workflow.records import FOLDER, ensure_folder, safe_name, why_unusable
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 _MAX_SIZE = 512 * 1024
 """Bytes of a journal after which the next run starts a new one; the previous one is kept next to it."""
-
-_CREATES = {kind.create: name for name, kind in KINDS.items()}
-_DELETES = {kind.delete: name for name, kind in KINDS.items()}
 
 
 class Journal:
@@ -184,10 +181,10 @@ class LastRun:
             self.in_flight.pop((address, operation), None)
             if line["outcome"] != Result.DONE.value:
                 return
-            if _CREATES.get(operation) is address.kind:
+            if CREATED_BY.get(operation) is address.kind:
                 self.created.add(address)
                 self.deleted.discard(address)
-            elif _DELETES.get(operation) is address.kind and address not in self.created:
+            elif DELETED_BY.get(operation) is address.kind and address not in self.created:
                 self.deleted.add(address)
 
 

@@ -24,7 +24,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import responses
@@ -45,7 +45,7 @@ from reconciler.model.target import Receiver, ReceiverType, Target, Topic
 from reconciler.model.values import format_time
 from reconciler.network import ca_bundle, is_loopback, why_unreachable
 from reconciler.report.actions import path_words
-from reconciler.report.words import join_words, plural
+from reconciler.report.words import TITLES, join_words, plural
 from reconciler.terminal import sanitize
 
 _FORMAT = "1.0"
@@ -86,14 +86,8 @@ _ITEMS = 200
 _SUBJECT = 100
 """The most characters of an SNS subject (SNS API reference, Publish)."""
 
-_DRIFT_STATUS = {
-    Topic.DRIFT: "drifted",
-    Topic.MISSING: "missing",
-    Topic.UNTAGGED: "without owner tags",
-    Topic.DUPLICATE: "duplicate",
-    Topic.PENDING: "pending",
-    Topic.ORPHAN: "orphaned",
-    Topic.KEPT: "kept",
+_TOPIC_WORDS = {
+    **{Topic(status.value): title.lower() for status, title in TITLES.items()},
     Topic.UNMANAGED: "unmanaged",
     Topic.UNREADABLE: "unreadable",
 }
@@ -137,9 +131,7 @@ def _head(notification: Notification) -> str:
 
 def _counts(notification: Notification) -> list[str]:
     return [
-        f"{notification.open[topic]:,} {words}"
-        for topic, words in _DRIFT_STATUS.items()
-        if notification.open.get(topic)
+        f"{notification.open[topic]:,} {words}" for topic, words in _TOPIC_WORDS.items() if notification.open.get(topic)
     ]
 
 
@@ -157,14 +149,9 @@ def _text(notification: Notification, link: str) -> str:
     elif notification.readable_again:
         lines.append("The target is readable again.")
     if notification.new:
-        lines += [f"New: {len(notification.new):,}", *(f"• {_item(item)}" for item in notification.new[:_LINES])]
-        lines += [f"… and {len(notification.new) - _LINES:,} more"] if len(notification.new) > _LINES else []
+        lines += _listed("New", [_item(item) for item in notification.new])
     if notification.resolved:
-        lines += [
-            f"Resolved: {len(notification.resolved):,}",
-            *(f"• {sanitize(name)}" for name in notification.resolved[:_LINES]),
-        ]
-        lines += [f"… and {len(notification.resolved) - _LINES:,} more"] if len(notification.resolved) > _LINES else []
+        lines += _listed("Resolved", [sanitize(name) for name in notification.resolved])
     still = sum(notification.open.values()) - len(notification.new)
     if still > 0 and not notification.failure:
         lines.append(f"{plural(still, 'earlier finding')} still open.")
@@ -173,8 +160,14 @@ def _text(notification: Notification, link: str) -> str:
     return "\n".join(lines)
 
 
+def _listed(title: str, items: Sequence[str]) -> list[str]:
+    more = len(items) - _LINES
+    lines = [f"{title}: {len(items):,}", *(f"• {item}" for item in items[:_LINES])]
+    return [*lines, f"… and {more:,} more"] if more > 0 else lines
+
+
 def _item(item: Item) -> str:
-    words = f"{item.address}: {_DRIFT_STATUS[item.topic]}"
+    words = f"{item.address}: {_TOPIC_WORDS[item.topic]}"
     if item.topic is Topic.UNMANAGED:
         words += f" {item.explanation}"
     if item.paths:

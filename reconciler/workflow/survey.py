@@ -438,7 +438,7 @@ def check_globs(
     options: PlanOptions,
     desired: Mapping[str, DesiredState],
     surveys: Sequence[Survey],
-    elsewhere: Mapping[str, DesiredState] = MappingProxyType({}),
+    elsewhere: Mapping[str, DesiredState],
 ) -> None:
     """Raise ``UsageError`` for globs that match nothing in any target. If something could not be read, that is unknown and nothing is raised.
 

@@ -60,6 +60,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 """By client and operation name, the operations of the services with kinds."""
 
+CREATED_BY: Mapping[str, KindName] = {kind.create: name for name, kind in KINDS.items()}
+DELETED_BY: Mapping[str, KindName] = {kind.delete: name for name, kind in KINDS.items()}
+"""By operation, the kind that it creates or deletes."""
+
 QUOTAS: Mapping[KindName, Quota] = {kind.name: kind.quota for kind in KINDS.values() if kind.quota is not None}
 """By kind, the quota on its resources per account and region."""
 
