@@ -59,7 +59,7 @@ def ask(client: str, url: str, folder: Path) -> str:
                 with connect(Target("prod", REGION, endpoint_url=url), sleep=lambda _: None):
                     pass
             case "webhook":
-                post_webhook(url, b"{}", identity="1", sleep=lambda _: None, draw=lambda: 0.5, timeout=5)
+                post_webhook(url, b"{}", identity="1", sleep=lambda _: None, draw=lambda: 0.5, timeout=60)
             case "git":
                 following = Source(
                     folder / "state", Remote(f"{url}/acme/live.git", token=Secret(value="a-token")), timeout=60
