@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from reconciler.errors import UsageError
 from reconciler.git.git import GitError, Remote, Secret, Trouble, check_remote, scheme_of, ssh_command
 from reconciler.git.source import Commit, Source
+from tests.cli.support import QuietServer
 from tests.controller.repos import Repo, over_http, ssh_key
 
 TOKEN = "ghs_abcDEF123456"
@@ -541,7 +542,7 @@ def test_a_remote_that_never_ends_is_stopped(tmp_path: Path, what: str) -> None:
                     self.wfile.write(packet * 16)
                     sent += len(packet) * 16
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Flood)
+    server = QuietServer(("127.0.0.1", 0), Flood)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
