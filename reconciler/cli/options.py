@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
@@ -97,6 +98,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the error, then one line of usage, and exit."""
         message = message.replace("ignored explicit argument", "takes no value, but has")  # argparse's words
+        message = re.sub(r"invalid int value: (.+)", r"\1 is not a whole number", message)
+        message = re.sub(r"invalid float value: (.+)", r"\1 is not a number", message)
         operands = " ".join(map(_operand, self._get_positional_actions()))
         usage = f"usage: {self.prog} [OPTIONS] {operands}".rstrip()
         self.exit(ExitCode.ERROR, f"{self.prog}: {message}\n{usage}; see {self.prog} --help\n")

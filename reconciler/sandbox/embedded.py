@@ -227,7 +227,9 @@ class Sandbox:
             try:
                 self._http = SandboxHTTPServer(self._address, self._handle_from_network)
             except OSError as error:
-                raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+                raise OSError(
+                    f"cannot listen on {host} port {port}: {error.strerror}; use another port or address"
+                ) from error
             self._thread = serve(self._http)
         return self
 

@@ -275,6 +275,8 @@ def test_a_call_with_options_and_no_verb_is_an_error(tmp_path: Path) -> None:
             ["sandbox", "--log-level=debug", "serve"],
             "ivs-reconciler sandbox: unrecognized arguments: --log-level=debug\n",
         ),
+        (["sandbox", "quota", "channels", "many"], "argument value: 'many' is not a whole number\n"),
+        (["sandbox", "lag", "--create", "long"], "argument --create: 'long' is not a number\n"),
         (["apply", "--auto-aprove"], "unrecognized arguments: --auto-aprove; did you mean --auto-approve?\n"),
     ],
 )

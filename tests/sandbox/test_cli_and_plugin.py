@@ -208,7 +208,7 @@ def test_accounts_come_from_a_file_and_are_checked(tmp_path: Path, capsys: pytes
 def test_a_taken_port_is_refused(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     port = sandbox.endpoint_url.rpartition(":")[2]
     assert main(["sandbox", "serve", "--port", port]) == 1
-    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in capsys.readouterr().err
+    assert f"127.0.0.1 port {port}: Address already in use; use another port or address" in capsys.readouterr().err
 
 
 def test_importing_the_verbs_imports_nothing_heavy() -> None:
