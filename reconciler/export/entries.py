@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.model.address import (
@@ -127,12 +127,16 @@ _NOT_MERGED = frozenset({"protect", "ignoreChanges"})
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The entry of one resource; ``body`` is ``None`` if no spec can hold it. ``gaps`` say what could not be written."""
+    """The entry of one resource; ``body`` is ``None`` if no spec can hold it. ``gaps`` say what could not be written.
+
+    ``key_arn`` is that of the stream key in the entry of a channel.
+    """
 
     address: Address
     resource: LiveResource
     body: dict[str, Any] | None
     gaps: tuple[str, ...] = ()
+    key_arn: str = ""
 
 
 @dataclass(slots=True)
@@ -168,7 +172,8 @@ class Writer:
             body["protect"] = True
         if stream_key is not None:
             body["streamKey"] = self._stream_key(stream_key, blank)
-        return self._checked(address, resource, body)
+        written = self._checked(address, resource, body)
+        return replace(written, key_arn=stream_key.arn) if stream_key and "streamKey" in body else written
 
     def _fields(self, kind: KindName, properties: Mapping[str, Value], blank: Entry) -> dict[str, Any]:
         fields: dict[str, Any] = {}

@@ -53,7 +53,7 @@ def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) ->
         resource.address,
         Verb.CREATE,
         Reason.BORN_WITH_CHANNEL if with_channel else Reason.NOT_IN_ACCOUNT,
-        f"created by IVS together with {channel}; will be adopted and tagged{_and_published(deliver)}"
+        f"created by IVS together with {channel}; will be adopted and tagged{f', and {where_to(deliver)}' if deliver else ''}"
         if with_channel
         else "unknown whether it exists",
         desired=resource,
@@ -87,7 +87,8 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
         return _rotated(resource, live, wanted, changes, why, deliver)
     if owner == inputs.desired.stack:
         return _updated(inputs, resource, live, wanted, changes, deliver)
-    blocked, explanation = None, "the channel is managed, its stream key is not"
+    whose = f"belongs to stack {owner}" if owner else "has no owner"
+    blocked, explanation = None, f"the channel's stream key {whose}"
     if not may_take(owner, inputs):
         blocked = Blocked(
             "unmanaged",
@@ -99,10 +100,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
             f"{live.arn} differs in {lost}; write the live values into the spec, adopt it, then change the spec, or use --adopt-with-changes",
         )
     else:
-        whose = f"belongs to stack {owner}" if owner else "has no owner"
-        explanation = (
-            f"the channel is managed and its stream key {whose}; will be adopted and tagged{_and_published(deliver)}"
-        )
+        explanation += f"; {where_to(deliver)}" if deliver else ""
     return Decision(
         resource.address,
         Verb.ADOPT,
@@ -185,10 +183,6 @@ def _tag_changes(inputs: PlanInputs, live: LiveResource, resource: DesiredResour
         for change in compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
         if not (kept and change.tag == DELIVERED)
     )
-
-
-def _and_published(deliver: tuple[Sink, ...]) -> str:
-    return f", and {where_to(deliver)}" if deliver else ""
 
 
 def waiting_notes(inputs: PlanInputs) -> Iterator[str]:

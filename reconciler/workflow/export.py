@@ -119,7 +119,7 @@ def export_targets(
     if arns:
         files[adopt_file] = adopt_text(arns, by_target=len(targets) > 1)
     if source is not None:
-        written = {one.resource.arn for item in exports for one in item.entries}
+        written = {arn for item in exports for one in item.entries for arn in (one.resource.arn, one.key_arn)}
         gaps += handover.not_exported(source.origins, written)
         theirs = [one for one in source.origins if one.arn in written]
         pages = {handover.PAGE: handover.page(theirs, commands), handover.BLOCKS: handover.removed_blocks(theirs)}

@@ -161,7 +161,7 @@ def test_cloudformation_gives_logical_ids_and_the_keys_that_it_declares(sandbox:
         "channels": {"MainChannel": {"name": "dev-a", "streamKey": {}}, "Side": {"name": "dev-b"}}
     }
     page = (folder / "handover.md").read_text(encoding="utf-8")
-    assert "   - stack `studio`: `MainChannel1A2B3C4D`, `Side`\n" in page
+    assert "   - stack `studio`: `MainChannel1A2B3C4D`, `MainKey`, `Side`\n" in page
     assert "`DeletionPolicy: Retain`" in page
     assert not (folder / "removed.tf").exists()
 
