@@ -329,8 +329,9 @@ def _run_sandbox(path: Path) -> Iterator[str]:
             f"the directory of the sandbox state {path} cannot be created: {error.strerror or error}; set another path in the target"
         ) from None
     except StoreError as error:
+        why = str(error).removeprefix(f"{path}: ")
         raise UsageError(
-            f"the sandbox state {path} cannot be used: {error}; set another path in the target, or remove the file"
+            f"the sandbox state {path} cannot be used: {why}; set another path in the target, or remove the file"
         ) from None
     with sandbox as server:
         yield server.endpoint_url

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     project_file = folder / DEFAULT_NAME
     if os.path.lexists(project_file):
         raise UsageError(
-            f"{shown(project_file)}: already exists; init writes a first repository and overwrites nothing"
+            f"{shown(project_file)}: already exists; init writes a first repository and overwrites nothing; choose another folder with -C"
         )
     answers = _for_workflows(_answers(args, folder), folder)
     exported = _export(answers, context, project_file) if answers.from_account else None
@@ -117,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     lines += [f"  {shown(path)}  (exists, not changed{why})" for path, why in sorted(kept.items())]
     lines += [f"No workflows: {answers.no_workflows}"] if answers.no_workflows else []
     write_fitted(
-        "".join(f"{line}\n" for line in ("Written:", *lines, "", *_next(context, account, exported))), sys.stdout
+        "".join(f"{line}\n" for line in ("Written:", *lines, "", *_next(context, answers.forge, account, exported))),
+        sys.stdout,
     )
     if exported and exported.gaps:
         sys.stdout.flush()
@@ -338,7 +339,19 @@ def _write(files: Mapping[Path, str]) -> None:
             ) from None
 
 
-def _next(context: Context, account: str, exported: Exported | None) -> Iterator[str]:
+_TO_SET = {
+    "github": "Before the workflows run, set the roles and the repository of the action in .github/workflows.",
+    "gitlab": "Before the pipelines run, set the roles in .gitlab-ci.yml, and the variable GITLAB_TOKEN as it says there.",
+}
+
+
+def _next(context: Context, forge: str, account: str, exported: Exported | None) -> Iterator[str]:
+    yield from _commands(context, account, exported)
+    if forge in _TO_SET:
+        yield _TO_SET[forge]
+
+
+def _commands(context: Context, account: str, exported: Exported | None) -> Iterator[str]:
     start = "ivs-reconciler" + (f" -C {context.start}" if context.start != "." else "")
     yield "Next:"
     if exported:

@@ -65,7 +65,12 @@ def test_a_state_file_that_is_something_else_is_named(tmp_path: Path) -> None:
     (tmp_path / "state" / "dev.db").write_text(
         "not a database, but a letter to a friend, and long enough to look at twice"
     )
-    with pytest.raises(UsageError, match=r"the sandbox state .*dev\.db cannot be used"), connect(in_sandbox(tmp_path)):
+    with (
+        pytest.raises(
+            UsageError, match=r"the sandbox state \S*dev\.db cannot be used: not usable as a sandbox database"
+        ),
+        connect(in_sandbox(tmp_path)),
+    ):
         pass
 
 
