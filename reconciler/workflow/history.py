@@ -255,13 +255,15 @@ def record_problem(records: Records, target: str) -> str:
 def recorded_kinds(records: Records, target: str) -> frozenset[KindName]:
     """Return the kinds of which the record of a target names an address.
 
-    They are found in its text: parsing the record of 5,000 channels takes 30 ms, and a kind too many costs one more list call.
+    They are found in its text, where the addresses come first: parsing the record of 5,000 channels takes 30 ms,
+    looking for each kind in all of it 5 ms, and a kind too many costs one more list call.
     """
     try:
         text, _ = records.read(target)
     except OSError:
         return frozenset()
-    return frozenset(kind for kind in KindName if f'"{kind.value}/' in text)
+    addresses = text[: text.find('"applied"', text.find('"addresses"'))]
+    return frozenset(kind for kind in KindName if f'"{kind.value}/' in addresses)
 
 
 def _addresses(texts: Iterable[str]) -> frozenset[Address]:
