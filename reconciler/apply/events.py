@@ -105,7 +105,11 @@ _OUTCOME = Format(form.record(Outcome, **OUTCOME))
 _APPLY_RESULT = Format(form.record(ApplyResult, **APPLY_RESULT))
 _LINE = Format(form.object_of(type=TEXT))
 _VERSION = Format(form.object_of(formatVersion=form.version("1.0", minor=True)))
-_PLAN = Format(form.object_of(plan=form.object_of(stack=TEXT)))
+_PLAN = Format(
+    form.object_of(
+        plan=form.object_of(stack=TEXT, failed=form.omitted(list_of(form.object_of(name=TEXT, message=TEXT))))
+    )
+)
 _ENDING = Format(form.object_of(message=TEXT))
 
 
@@ -138,17 +142,22 @@ def result_json(result: ApplyResult) -> dict[str, object]:
     return {"type": "result", **_APPLY_RESULT.write(result)}
 
 
-def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
-    """Return the stack and the result of each target, from the lines of ``apply --format json``. Raises ``FormatError``."""
+def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...], Mapping[str, str]]:
+    """Return the stack, the result of each target, and why others could not be read, from the lines of ``apply --format json``.
+
+    Raises ``FormatError``.
+    """
     stack = ended = ""
     results = []
+    failed: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         place = f"line {number}"
         match _LINE.read(line, place)["type"]:
             case "version":
                 _VERSION.read(line, place)
             case "plan":
-                stack = _PLAN.read(line, place)["plan"]["stack"]
+                plan = _PLAN.read(line, place)["plan"]
+                stack, failed = plan["stack"], {one["name"]: one["message"] for one in plan.get("failed", ())}
             case "result" if isinstance(line, dict) and "target" in line:
                 results.append(_APPLY_RESULT.read(line, place))
             case "refused" | "error":
@@ -157,4 +166,4 @@ def read_events(lines: Sequence[object]) -> tuple[str, tuple[ApplyResult, ...]]:
         raise FormatError(f"no apply: {ended}")
     if not stack:
         raise FormatError("the line with the plan is missing")
-    return stack, tuple(results)
+    return stack, tuple(results), failed

@@ -137,7 +137,7 @@ def comments_of(
         verdicts = [_plan_verdict(report.plan, plans[name], origin) for name in chosen]
     elif report.results:
         results = {result.name: result for result in report.results}
-        comments = [_of_results(report.stack, [results[name] for name in group], origin) for group in groups]
+        comments = [_of_results(report.stack, [results[name] for name in group], origin, missed) for group in groups]
         verdicts = [_result_verdict(results[name]) for name in chosen]
     else:
         drifts = {drift.name: drift for drift in report.drift}
@@ -201,9 +201,10 @@ def _drift_verdict(report: DriftReport) -> Verdict:
     return Verdict(report.name, f"{headline(report)}: {drift_counts(report)}", not report.drifted and not report.unread)
 
 
-def _of_results(stack: str, results: Sequence[ApplyResult], origin: Origin) -> Comment:
-    render = partial(render_results, *results, artefact_url=origin.artifact_url or None, facts=_commits(origin))
-    quiet = not any(result.outcomes for result in results)
+def _of_results(stack: str, results: Sequence[ApplyResult], origin: Origin, failed: Mapping[str, str]) -> Comment:
+    url = origin.artifact_url or None
+    render = partial(render_results, *results, artefact_url=url, facts=_commits(origin), failed=failed)
+    quiet = not failed and not any(result.outcomes for result in results)
     text = _below([f"## Apply of stack {code(stack)}"], render)
     return Comment(_names(results), f"Apply of {_named(stack, results)}", quiet, text)
 

@@ -62,6 +62,7 @@ from reconciler.report.words import (
     defaults_words,
     drift_counts,
     drift_states,
+    failed_states,
     headline,
     ignored_words,
     in_sync_words,
@@ -163,9 +164,13 @@ def render_results(
     artefact_url: str | None = None,
     facts: Mapping[str, str] | None = None,
     reserve: int = 0,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the outcome of every action; of several targets, a table first. Arguments and errors as of ``render_targets``."""
-    several = len(results) > 1
+    """Return the outcome of every action; of several targets, a table first. ``failed`` are targets that could not be read, and why.
+
+    Other arguments and errors as of ``render_targets``.
+    """
+    several = len(results) + len(failed) > 1
     sections = [
         replace(_result(result, {}), of=result.name) if several else _result(result, facts or {}) for result in results
     ]
@@ -180,14 +185,17 @@ def render_results(
             for result in results
         }
         table = targets_table(["Apply", *(one.value.capitalize() for one in shown)], rows, left=1)
-        overview = [f"**{overview_words(result_states(results))}**"] if len(results) >= OVERVIEW_FROM else []
+        states = [*result_states(results), *failed_states(failed)]
+        overview = [f"**{overview_words(states)}**"] if len(states) >= OVERVIEW_FROM else []
+        if failed:
+            overview = overview_lines(states, limited=limit is not None)
         sections.insert(0, Section("\n\n".join((*facts_line(facts or {}), *overview, table)), table))
     cut = cut_line("result", artefact_url)
-    states = ", ".join(f"{state} ({count:,})" for state, count in Counter(map(apply_state, results)).items())
+    ends = ", ".join(f"{state} ({count:,})" for state, count in Counter(map(apply_state, results)).items())
     effort = (
         f"{plural(sum(result.calls for result in results), 'call')}, {sum(result.seconds for result in results):.1f} s"
     )
-    last = f"Apply {states if several else apply_state(results[0])}: {outcome_words(outcomes)} ({effort}).\n\n{cut}"
+    last = f"Apply {ends if several else apply_state(results[0])}: {outcome_words(outcomes)} ({effort}).\n\n{cut}"
     return fit(sections, limit=limit, reserve=reserve, cut=cut, last=last)
 
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Report:
     """The content of one file, or of several: a plan, drift reports or results of an apply.
 
-    ``failed`` are the targets that a drift report could not read, and why; ``shards`` those that the targets are of, if they are not all.
+    ``failed`` are the targets that drift or an apply could not read, and why; ``shards`` those that the targets are of, if they are not all.
     """
 
     stack: str
@@ -64,8 +64,12 @@ def read_reports(paths: Sequence[Path]) -> Report:
         drift = merge_drift(drifts)
         return Report(drift.stack, drift=drift.reports, failed=drift.failed, shards=drift.shards)
     results = [(name, content) for name, (_, content) in read if isinstance(content, _Results)]
-    _check([(name, _Part(one.stack, [result.name for result in one.results])) for name, one in results], UsageError)
-    return Report(results[0][1].stack, results=_by_name([one for _, each in results for one in each.results]))
+    _check([(name, _Part(one.stack, [*_names(one.results), *one.failed])) for name, one in results], UsageError)
+    return Report(
+        results[0][1].stack,
+        results=_by_name([one for _, each in results for one in each.results]),
+        failed={name: message for _, each in results for name, message in sorted(each.failed.items())},
+    )
 
 
 def read_drift_reports(paths: Sequence[Path]) -> DriftReports:
@@ -80,6 +84,7 @@ def read_drift_reports(paths: Sequence[Path]) -> DriftReports:
 class _Results(NamedTuple):
     stack: str
     results: tuple[ApplyResult, ...]
+    failed: Mapping[str, str]
 
 
 def _read(path: Path) -> tuple[str, Plan | DriftReports | _Results]:

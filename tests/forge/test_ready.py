@@ -383,8 +383,12 @@ def test_a_target_that_cannot_be_read_hides_none_of_the_others(
     said = summary.read_text(encoding="utf-8")
     assert "channel/two" in said
     assert "**2 targets: 1 with changes, 1 failed**\n\nFailed:\n\n- `lost`: " in said
-    applied = run(clone, "apply", "plan.json", "--auto-approve")
-    assert (applied.code, "Apply complete for dev" in applied.out) == (4, True), applied.err
+    applied = run(clone, "apply", "plan.json", "--auto-approve", "--format", "json")
+    assert applied.code == 4, applied.err
+    (clone / "apply.json").write_text(applied.out, encoding="utf-8")
+    posted = run(clone, "comment", "--dry-run", "--plan", "apply.json").out
+    assert "**2 targets: 1 applied, 1 failed**\n\nFailed:\n\n- `lost`: could not be read by plan: " in posted
+    assert "\n| `dev` | complete | " in posted
     planned = job.act(command="plan", report_file="plan.json")
     assert (planned.returncode, "changes=false" in job.output) == (1, True)
 
