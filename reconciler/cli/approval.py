@@ -300,11 +300,11 @@ def _publish_outputs(
     else:
         found, error = _read_outputs(surveys, results, at_once)
         outputs = [one for _, one in found]
-        if project.outputs and not error:
+        if project.outputs:
             done = publish_parameters(project, [one for one in found if one[1].name not in stopped], options)
     if error:
         _warn(f"the outputs {error}; run outputs to print them")
-    elif project.outputs:
+    if project.outputs:
         publish_files(project, [one for one in outputs if one.name not in stopped], done)
     for line in (*done.skipped, *done.failures):
         _warn(f"outputs: {line}")
@@ -316,7 +316,7 @@ def _publish_outputs(
         write_fitted(sanitize_lines(f"Outputs published: {counts}{f' ({first})' if first else ''}.") + "\n", sys.stdout)
         sys.stdout.flush()
     members: dict[str, object] = {} if error else {"outputs": outputs_json(project.stack, outputs)}
-    if project.outputs and (not error or elsewhere is not None):
+    if project.outputs:
         members["published"] = asdict(done)
     return _OutputsResult(members, not project.outputs or not (error or done.failures))
 
@@ -324,7 +324,7 @@ def _publish_outputs(
 def _read_outputs(
     surveys: Sequence[Survey], results: Sequence[ApplyResult], at_once: int | None
 ) -> tuple[list[tuple[Survey, TargetOutputs]], str]:
-    """Return the outputs of all targets after their apply, each with a survey of then; if one cannot be read, why."""
+    """Return the outputs of the targets after their apply, each with a survey of then; and why those of others could not be read."""
     by_name = {result.name: result for result in results}
     surveyed = {survey.target.name: survey for survey in surveys}
     targets = tuple(survey.target for survey in surveys)
@@ -335,9 +335,9 @@ def _read_outputs(
         return after, outputs_of(after)
 
     results_of = map_targets(targets, read, at_once)
-    if error := combine_failures(targets, results_of):
-        return [], f"could not be read ({error})"
-    return [one for one in results_of if not isinstance(one, AwsError)], ""
+    error = combine_failures(targets, results_of)
+    read_ones = [one for one in results_of if not isinstance(one, AwsError)]
+    return read_ones, f"could not be read ({error})" if error else ""
 
 
 def _expected_end(event: Event) -> dict[str, object]:

@@ -240,6 +240,21 @@ def test_a_store_that_cannot_be_reached_does_not_undo_the_apply(account: Account
     assert account.published() == wanted(account, "main", "side")
 
 
+@anywhere
+def test_a_target_whose_outputs_cannot_be_read_holds_up_no_other(account: Account) -> None:
+    target = {"accountId": ACCOUNT, "endpointUrl": account.sandbox.endpoint_url}
+    account.write(targets={"dev": {**target, "region": REGION}, "far": {**target, "region": "eu-west-1"}})
+    account.sandbox.control.deny("BatchGetChannel", region="eu-west-1")
+    ran = account.apply(code=4)
+    assert "Apply complete for far: 4 done" in ran.out
+    assert re.search(r"^the outputs (of far )?could not be read.*; run outputs to print them$", ran.err, re.MULTILINE)
+    assert account.published() == wanted(account, "main", "side")
+    assert [path.name for path in sorted((account.folder / "out").iterdir())] == ["dev.env", "dev.json"]
+    account.sandbox.control.clear_faults()
+    account.apply()
+    assert (account.folder / "out" / "far.json").exists()
+
+
 def test_a_sandbox_target_keeps_its_parameters_in_a_file(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", SPEC, outputs=OUTPUTS[:1])
     assert run(folder, "apply", "--auto-approve").code == 0
