@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, begin, project_of
+from reconciler.cli.options import Subparsers, begin, command_of, project_of
 from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         adopt_out=args.adopt_out or "",
         keys=args.keys or "",
         names_from=tuple(args.names_from),
-        command=_command(context),
+        command=command_of(context),
         stream_keys=args.stream_keys,
         force=args.force,
     )
@@ -133,15 +133,6 @@ def _update(args: argparse.Namespace) -> int:
             f"--update cannot be combined with {', '.join(given)}: it writes drift into the existing spec files"
         )
     return accept(args, None)
-
-
-def _command(context: Context) -> tuple[str, ...]:
-    words = ["ivs-reconciler"]
-    if context.start != ".":
-        words += ["-C", context.start]
-    if context.config:
-        words += ["--config", context.config]
-    return tuple(words)
 
 
 def _project(args: argparse.Namespace, context: Context) -> tuple[Project, tuple[Target, ...]]:

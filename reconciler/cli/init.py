@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.cli.options import Subparsers, begin
+from reconciler.cli.options import Subparsers, begin, command_of
 from reconciler.errors import ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
@@ -232,8 +232,7 @@ def _forge_of(folder: Path) -> str:
     from reconciler.git.clone import git_output
 
     url = git_output(folder, "config", "--get", "remote.origin.url") or ""
-    host = re.sub(r"^[a-z+]+://", "", url.lower()).partition("@")[2] or re.sub(r"^[a-z+]+://", "", url.lower())
-    host = re.split(r"[/:]", host)[0]
+    host = re.split("[/:]", re.sub(r"^([a-z+]+://)?([^@/]*@)?", "", url.lower()))[0]
     return next((forge for forge in FORGES if forge in host), "")
 
 
@@ -250,17 +249,16 @@ def _export(answers: _Answers, context: Context, project_file: Path) -> Exported
         _SANDBOX: Target(_SANDBOX, answers.region, sandbox=str(project_file.parent / ".sandbox")),
     }
     project = project._replace(stack=answers.stack, targets=targets)
-    command = ("ivs-reconciler", *(("-C", context.start) if context.start != "." else ()))
+    wanted = Wanted(context.directory, command=command_of(context))
     with reading(sys.stderr) as progress:
-        return export_targets(
-            project, (project.targets[_REAL],), Wanted(context.directory, command=command), progress=progress
-        )
+        return export_targets(project, (project.targets[_REAL],), wanted, progress=progress)
 
 
 def _files(folder: Path, answers: _Answers, exported: Exported | None) -> tuple[dict[Path, str], dict[Path, str]]:
     """Return the text of each file to write, and the files that exist, with what they lack. Raises ``UsageError``."""
     from reconciler.cli.spec import schema_texts
     from reconciler.export.exporter import to_yaml
+    from reconciler.spec.project import DEFAULT_NAME
     from reconciler.workflow.export import shown
 
     has_specs = any((folder / "specs").rglob("*.y*ml"))
@@ -270,7 +268,7 @@ def _files(folder: Path, answers: _Answers, exported: Exported | None) -> tuple[
     if answers.account:
         project += _ACCOUNT.format(region=answers.region, account=answers.account)
     texts = {
-        "ivs-reconciler.yaml": project,
+        DEFAULT_NAME: project,
         "keys/README.md": _KEYS,
         ".gitignore": "".join(f"{pattern}\n" for pattern in _IGNORED),
         **{f"schemas/{name}": text for name, text in schema_texts().items()},
@@ -326,10 +324,11 @@ def _template(name: str) -> str:
 
 def _write(files: Mapping[Path, str]) -> None:
     from reconciler.files import replace_file
+    from reconciler.spec.project import DEFAULT_NAME
     from reconciler.workflow.export import shown
 
     # The project file comes last: without it, another call begins again.
-    for path in sorted(files, key=lambda path: path.name == "ivs-reconciler.yaml"):
+    for path in sorted(files, key=lambda path: path.name == DEFAULT_NAME):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, files[path], mode=None)
@@ -352,7 +351,7 @@ def _next(context: Context, forge: str, account: str, exported: Exported | None)
 
 
 def _commands(context: Context, account: str, exported: Exported | None) -> Iterator[str]:
-    start = "ivs-reconciler" + (f" -C {context.start}" if context.start != "." else "")
+    start = " ".join(command_of(context))
     yield "Next:"
     if exported:
         yield from (f"  {command}" for command in exported.commands)

@@ -260,6 +260,16 @@ def confirmed(question: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
+def command_of(context: Context) -> tuple[str, ...]:
+    """Return the words with which another verb is called for the same project."""
+    words = ["ivs-reconciler"]
+    if context.start != ".":
+        words += ["-C", context.start]
+    if context.config:
+        words += ["--config", context.config]
+    return tuple(words)
+
+
 def begin(args: argparse.Namespace) -> Context:
     """Configure the logs of a call, and return its global options."""
     from reconciler.logs import configure

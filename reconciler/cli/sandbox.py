@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.sandbox.http.control import RemoteControl
 
 DEFAULT_PORT = 4599
-_HIGHEST_PORT = 65_535
+_MAX_PORT = 65_535
 HEALTHS = ("HEALTHY", "STARVING", "UNKNOWN")
 EFFECTS = ("throttle", "error", "deny", "expire", "skew", "reset", "hang", "truncate", "delay", "html")
 
@@ -458,8 +458,8 @@ def _in_folder(args: argparse.Namespace, path: str | None) -> str | None:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= _HIGHEST_PORT):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to {_HIGHEST_PORT})")
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to {_MAX_PORT})")
     return int(text)
 
 

@@ -27,7 +27,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.values import format_time
 from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
-from reconciler.report.words import TITLES, duration, seconds, shards_words, time_tag
+from reconciler.report.words import STATUS_WORDS, duration, seconds, shards_words, time_tag
 from reconciler.terminal import mask_urls
 
 SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
@@ -102,7 +102,7 @@ def commit_url(repository: str, commit: str) -> str:
 def _found(run: Run) -> list[tuple[str, str, int]]:
     """Return class, words and count of each status; rare statuses only if the count is not zero."""
     always = (DriftStatus.DRIFT, DriftStatus.MISSING, DriftStatus.PENDING)
-    counts = [(status, title.lower(), run.counts.get(status, 0)) for status, title in TITLES.items()]
+    counts = [(status, word, run.counts.get(status, 0)) for status, word in STATUS_WORDS.items()]
     return [(status.value, word, count) for status, word, count in counts if count or status in always]
 
 
@@ -317,7 +317,7 @@ def target(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Vi
         span=span,
         spans=[(each, one.title, each == chosen) for each, one in SPANS.items()],
         marks=span_marks(span, snapshot.now),
-        findings=[finding for status in TITLES for finding in found if finding.status is status],
+        findings=_worst_first(found),
         limit=_FINDINGS,
         runs=list(store.runs(name, _RUNS)),
     )
@@ -360,32 +360,39 @@ class Row:
         return status in ("", self.status) or (status == LIVE and self.live is not None)
 
 
-_STATUS_WORDS = {status: title.lower() for status, title in TITLES.items()}
-_WORST_FIRST = (*_STATUS_WORDS.values(), IN_SYNC, UNMANAGED)
+_ROW_STATUSES = (*STATUS_WORDS.values(), IN_SYNC, UNMANAGED)
+"""The statuses of rows, the worst first."""
+
+
+def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    order = list(STATUS_WORDS)
+    return sorted(findings, key=lambda finding: order.index(finding.status))
 
 
 def _rows(run: Run, inventory: Inventory) -> list[Row]:
     """Return the resources of a target: those out of sync first, then in sync, then unmanaged, each by address."""
     live = {channel.arn: channel for channel in run.live_channels}
     findings: dict[str, list[Finding]] = {}
-    for status in TITLES:
-        for finding in run.findings:
-            if finding.status is status:
-                findings.setdefault(finding.arn or str(finding.address), []).append(finding)
+    for finding in _worst_first(run.findings):
+        findings.setdefault(finding.arn or str(finding.address), []).append(finding)
     rows = [
-        _row(Row(each.address.kind, each.address.id, arn=each.arn, name=each.name, url=each.url, state=each.state, live=live.get(each.arn)), findings.pop(each.arn, []))
+        _out_of_sync(
+            Row(*each.address, arn=each.arn, name=each.name, url=each.url, state=each.state, live=live.get(each.arn)),
+            findings.pop(each.arn, ()),
+        )
         for each in inventory.managed
-    ]  # fmt: skip
-    rows += [_row(Row(*one[0].address, arn=one[0].arn or ""), one) for one in findings.values()]
+    ]
+    rows += [_out_of_sync(Row(*found[0].address, arn=found[0].arn or ""), found) for found in findings.values()]
     rows += [
         Row(each.kind, each.name, UNMANAGED, each.arn, owner=each.owner, live=live.get(each.arn))
         for each in inventory.unmanaged
     ]
-    return sorted(rows, key=lambda row: (_WORST_FIRST.index(row.status), row.kind, row.id, row.arn))
+    return sorted(rows, key=lambda row: (_ROW_STATUSES.index(row.status), row.kind, row.id, row.arn))
 
 
-def _row(row: Row, findings: Sequence[Finding]) -> Row:
-    return replace(row, status=_STATUS_WORDS[findings[0].status], findings=tuple(findings)) if findings else row
+def _out_of_sync(row: Row, findings: Sequence[Finding]) -> Row:
+    """Return a row with its findings, the worst first, if there are any."""
+    return replace(row, status=STATUS_WORDS[findings[0].status], findings=tuple(findings)) if findings else row
 
 
 def resources(snapshot: Snapshot, store: Store, name: str, query: Query, viewer: Viewer = SIGNED_OUT) -> str | None:
@@ -407,7 +414,7 @@ def resources(snapshot: Snapshot, store: Store, name: str, query: Query, viewer:
     ]
     counted = {
         OUT_OF_SYNC: sum(bool(row.findings) for row in rows),
-        **{word: statuses[word] for word in _WORST_FIRST},
+        **{word: statuses[word] for word in _ROW_STATUSES},
         LIVE: sum(row.live is not None for row in rows),
     }
     return _render(
@@ -466,7 +473,7 @@ class Span(NamedTuple):
 
 
 HOUR = 3_600.0
-_SHORTEST = 60.0
+_MIN_SPAN_SECONDS = 60.0
 SPANS: Mapping[str, Span] = {
     "hour": Span("hour", HOUR, 60, 5, clock=True),
     "day": Span("day", DAY, 96, 5, clock=True),
@@ -547,7 +554,7 @@ def span_of(name: str, now: float, store: Store, asked: str = "") -> tuple[str, 
     chosen = asked if asked in SPANS else [*fitting, "hour"][0]
     span = SPANS[chosen]
     if chosen == "hour" and length < HOUR:
-        seconds = max(_SHORTEST, length)
+        seconds = max(_MIN_SPAN_SECONDS, length)
         span = span._replace(title=duration(seconds), seconds=seconds)
     return chosen, span
 

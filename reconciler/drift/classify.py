@@ -207,49 +207,44 @@ class _Classification:
         return change.before == self.made[address] if self.made[address] else change.before not in self.owned
 
 
+_MODIFIED = "modified outside ivs-reconciler since the last apply"
+
+
+def _finding(action: Action, status: DriftStatus, explanation: str = "") -> Finding:
+    """Return a finding with all changes of an action, and with its explanation if there is no other."""
+    return Finding(action.address, status, explanation or action.explanation, action.arn, action.changes)
+
+
 def _findings(action: Action, state: _Classification) -> tuple[Finding, ...]:
     """Return the findings of an action: two if one resource was changed outside and in the spec, the pending one last."""
     match action.verb:
         case Verb.ADOPT if action.reason is Reason.OWNER_TAGS_LOST:
             explanation = f"removed outside ivs-reconciler since the last apply; restore them with adopt {action.address} {action.arn}, or apply --adopt"
-            return (Finding(action.address, DriftStatus.UNTAGGED, explanation, action.arn, action.changes),)
+            return (_finding(action, DriftStatus.UNTAGGED, explanation),)
         case Verb.CREATE if parent_of(action.address) in state.untagged:
             return ()  # nothing was read about the stream key of such a channel
         case Verb.CREATE | Verb.ADOPT if state.is_new(action) and (
             action.verb is Verb.CREATE or action.reason is Reason.BORN_WITH_CHANNEL
         ):
-            return (
-                Finding(
-                    action.address,
-                    DriftStatus.PENDING,
-                    f"not applied yet{state.words_of_commit('not in')}{_namesake_words(action)}",
-                    action.arn,
-                    action.changes,
-                ),
-            )
+            explanation = f"not applied yet{state.words_of_commit('not in')}{_namesake_words(action)}"
+            return (_finding(action, DriftStatus.PENDING, explanation),)
         case Verb.CREATE:
             gone = f"deleted outside ivs-reconciler since the last apply{state.words_of_commit('in')}"
             explanation = gone if state.applied is not None else "deleted outside ivs-reconciler, or never applied"
             if action.blocked is not None and action.blocked.code == "unreadable":
                 explanation = action.explanation
-            explanation += _namesake_words(action)
-            return (Finding(action.address, DriftStatus.MISSING, explanation, None, action.changes),)
+            return (_finding(action, DriftStatus.MISSING, explanation + _namesake_words(action)),)
         case Verb.DELETE if action.reason is Reason.RETIRED:
-            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn),)
+            return (_finding(action, DriftStatus.PENDING),)
         case Verb.DELETE:
             status = DriftStatus.ORPHAN if action.reason is Reason.LEFT_SPEC else DriftStatus.DUPLICATE
-            return (
-                Finding(
-                    action.address, status, action.explanation, action.arn, wanted=action.reason is Reason.SUPERSEDED
-                ),
-            )
+            return (_finding(action, status)._replace(wanted=action.reason is Reason.SUPERSEDED),)
         case Verb.ADOPT if action.reason is Reason.BORN_WITH_CHANNEL:
-            explanation = "the channel's stream key is not adopted yet"
-            return (Finding(action.address, DriftStatus.MISSING, explanation, action.arn, action.changes),)
+            return (_finding(action, DriftStatus.MISSING, "the channel's stream key is not adopted yet"),)
         case Verb.ADOPT | Verb.FORGET:
-            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn, action.changes),)
+            return (_finding(action, DriftStatus.PENDING),)
         case Verb.UPDATE if action.reason in (Reason.DELIVERY_DUE, Reason.RETIRING):
-            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn),)
+            return (_finding(action, DriftStatus.PENDING)._replace(changes=()),)
         case Verb.UPDATE | Verb.REPLACE:
             return _difference(action, state)
 
@@ -266,7 +261,7 @@ def _namesake_words(action: Action) -> str:
 def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
     spec = state.desired.resources[action.address]
     if action.blocked is not None and action.blocked.code == "moved" and not action.changes:
-        return (Finding(action.address, DriftStatus.PENDING, action.blocked.message, action.arn),)
+        return (_finding(action, DriftStatus.PENDING, action.blocked.message),)
     recorded = action.observed.tags.get(SPEC) if action.observed else None
     # A change that follows a replacement is no drift: it is pending with the replacement.
     following = [change for change in action.changes if state.follows(change) or _is_rename(action, change)]
@@ -276,51 +271,30 @@ def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
         record = state.records.get(action.address) or (state.records.get(former) if _is_move(action) else None)
         outside = changed_outside(action, spec, record, state.arns)
         if outside is None and _is_move(action):
-            return (Finding(action.address, DriftStatus.PENDING, action.explanation, action.arn, action.changes),)
+            return (_finding(action, DriftStatus.PENDING),)
         if outside is None:
             explanation = "the spec changed since the last apply; unknown whether it was also modified outside"
-            return (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, action.changes),)
+            return (_finding(action, DriftStatus.PENDING, explanation),)
         drifted = tuple(change for change in own if change in outside)
         rest = tuple(change for change in action.changes if change not in drifted)
         explanation = action.explanation if _is_move(action) else "the spec changed since the last apply"
         if not _is_move(action) and all(change.tag == SPEC for change in rest):
             explanation += "; live values already match"
-        pending = (Finding(action.address, DriftStatus.PENDING, explanation, action.arn, rest),) if rest else ()
+        pending = (_finding(action, DriftStatus.PENDING, explanation)._replace(changes=rest),) if rest else ()
         if not drifted:
             return pending
         return (
-            Finding(
-                action.address,
-                DriftStatus.DRIFT,
-                "modified outside ivs-reconciler since the last apply; the spec changed too",
-                action.arn,
-                drifted,
-            ),
+            _finding(action, DriftStatus.DRIFT, f"{_MODIFIED}; the spec changed too")._replace(changes=drifted),
             *pending,
         )
     if action.reason is Reason.CREATE_FAILED:
-        return (Finding(action.address, DriftStatus.DRIFT, action.explanation, action.arn, action.changes),)
+        return (_finding(action, DriftStatus.DRIFT),)
     found = []
     if own or not following:
-        found.append(
-            Finding(
-                action.address,
-                DriftStatus.DRIFT,
-                "modified outside ivs-reconciler since the last apply",
-                action.arn,
-                tuple(own),
-            )
-        )
+        found.append(_finding(action, DriftStatus.DRIFT, _MODIFIED)._replace(changes=tuple(own)))
     if following:
-        found.append(
-            Finding(
-                action.address,
-                DriftStatus.PENDING,
-                action.explanation if _is_move(action) else "left over from a replacement that is not finished",
-                action.arn,
-                tuple(following),
-            )
-        )
+        explanation = action.explanation if _is_move(action) else "left over from a replacement that is not finished"
+        found.append(_finding(action, DriftStatus.PENDING, explanation)._replace(changes=tuple(following)))
     return tuple(found)
 
 

@@ -243,7 +243,7 @@ def _missing_in(top: Path, root: Path, repository: Path) -> tuple[list[Missing],
             inner = _missing_in(path, path, path)
             if isinstance(inner, str):
                 return inner
-            missing += [_below(entry.path, one) for one in inner[0]]
+            missing += [one._replace(path=f"{entry.path}/{one.path}") for one in inner[0]]
             links += [f"{entry.path}/{link}" for link in inner[1]]
         elif entry.mode == LINK and path.is_symlink():
             links.append(entry.path)
@@ -292,17 +292,12 @@ def _file(entry: _Entry, top: Path, *, is_sparse: bool) -> Missing:
     )
 
 
-def _below(folder: str, missing: Missing) -> Missing:
-    return Missing(f"{folder}/{missing.path}", missing.what, missing.hint, missing.is_folder, missing.is_deleted)
-
-
 def through_links(missing: Sequence[Missing], links: Iterable[str], root: Path) -> Iterator[Missing]:
     """Yield what is missing once more, by the path through each link that leads to it or to a directory above it."""
     for link in links if missing else ():
         target = os.path.relpath(os.path.normpath(root / Path(link).parent / (root / link).readlink()), root)
         for one in missing:
             if one.path == target or (one.is_folder and target.startswith(one.path + "/")):
-                yield Missing(link, one.what, one.hint, one.is_folder, one.is_deleted)
+                yield one._replace(path=link)
             elif one.path.startswith(target + "/"):
-                path = link + one.path.removeprefix(target)
-                yield Missing(path, one.what, one.hint, one.is_folder, one.is_deleted)
+                yield one._replace(path=link + one.path.removeprefix(target))

@@ -199,12 +199,13 @@ def _read(
     if revision is None:
         project = load_project(directory, config, prefix=prefix_of(directory, config), allowed_paths=None)
         return _side(project, names, missing_files(Path(project.root)), lenient=lenient)
+    file = config or DEFAULT_NAME
     try:
-        with checked_out(directory, config or DEFAULT_NAME, revision) as found:
+        with checked_out(directory, file, revision) as found:
             if found is None:
                 return None
-            name = Path(config or DEFAULT_NAME).name
-            prefix = prefix_of(str(inside_repository(directory, config or DEFAULT_NAME).parent), name)
+            name = Path(file).name
+            prefix = prefix_of(str(inside_repository(directory, file).parent), name)
             return _side(
                 load_project(found.root, name, prefix=prefix, allowed_paths=None), names, found.missing, lenient=lenient
             )

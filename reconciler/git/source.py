@@ -211,7 +211,7 @@ class Source:
     @contextlib.contextmanager
     def files(self, commit: Commit) -> Iterator[Path]:
         """Write the project's directory as of a commit, yield it, and remove it. Raises ``GitError`` if the commit has no such directory."""
-        place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
+        place = self._place(commit)
         kind = self._git.run("cat-file", "-t", place)
         if kind.stdout.strip() != "tree":
             raise GitError(f"commit {commit.short} has no directory {self.path!r}; check the path", Trouble.NO_PROJECT)
@@ -263,9 +263,10 @@ class Source:
 
     def _entries(self, commit: Commit) -> list[_Entry]:
         """Return the files of the project's directory. Raises ``GitError`` for more than can be written: a small push can hold a huge tree."""
-        place = f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
         entries = []
-        listed = self._git.output("ls-tree", "-r", "-l", "-z", "--full-tree", place, errors="surrogateescape")
+        listed = self._git.output(
+            "ls-tree", "-r", "-l", "-z", "--full-tree", self._place(commit), errors="surrogateescape"
+        )
         for line in filter(None, listed.split("\0")):
             facts, _, path = line.partition("\t")
             mode, _, _, size = facts.split()
@@ -278,6 +279,10 @@ class Source:
                 Trouble.NO_PROJECT,
             )
         return entries
+
+    def _place(self, commit: Commit) -> str:
+        """Return git's name of the project's directory as of a commit."""
+        return f"{commit.id}:{self.path}" if self.path else f"{commit.id}^{{tree}}"
 
     def holds(self, commit: str) -> bool:
         """Return whether the mirror has a commit and its files."""

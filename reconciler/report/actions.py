@@ -242,7 +242,7 @@ def own_id_hidden(changes: Iterable[FieldChange], address: Address) -> tuple[Fie
         return Ref(Address(value.address.kind, "…")) if isinstance(value, Ref) else OWN_ID
 
     return tuple(
-        FieldChange(change.path, hide(change.before), hide(change.after), change.absent_before, change.absent_after)
+        change._replace(before=hide(change.before), after=hide(change.after))
         for change in changes
         if not (change.absent_before and change.path == "/name" and change.after == address.id)
     )

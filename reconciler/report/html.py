@@ -318,7 +318,7 @@ _FILTERS = {
     "path": actions.path_words,
     "plural": words.plural,
     "sides": sides,
-    "status_word": lambda status: words.TITLES[status].lower(),
+    "status_word": words.STATUS_WORDS.__getitem__,
     "symbol": actions.symbol,
     "text": actions.show_text,
     "will": actions.will,
@@ -488,13 +488,13 @@ def render_drift(
         states=words.drift_states(reports, failed),
         overview_words=words.overview_words,
         count=len(findings),
-        statuses=[(status.value, title.lower(), statuses[status]) for status, title in words.TITLES.items()],
+        statuses=[(status.value, word, statuses[status]) for status, word in words.STATUS_WORDS.items()],
         kinds=_kinds(finding.address.kind for finding in findings),
     )
 
 
 def _drift(report: DriftReport, at: int) -> Mapping[str, object]:
-    counts = [(status.value, title.lower(), len(report.of(status))) for status, title in words.TITLES.items()]
+    counts = [(status.value, word, len(report.of(status))) for status, word in words.STATUS_WORDS.items()]
     rest = {"in sync": report.unchanged, "unmanaged": len(report.unmanaged), "ignored": report.ignored_differences}
     return {
         "report": report,

@@ -325,7 +325,10 @@ TITLES: Mapping[DriftStatus, str] = {
     DriftStatus.ORPHAN: "Orphaned",
     DriftStatus.KEPT: "Kept",
 }
-"""Headings, most severe first; in lower case the words of counts."""
+"""Headings, most severe first."""
+
+STATUS_WORDS: Mapping[DriftStatus, str] = {status: title.lower() for status, title in TITLES.items()}
+"""The words of counts and of pages, most severe first."""
 
 HEADS: Mapping[DriftStatus, str] = {
     DriftStatus.DRIFT: "has drifted",
@@ -349,7 +352,7 @@ def headline(*reports: DriftReport) -> str:
 def drift_counts(*reports: DriftReport) -> str:
     """Return the counts of drift reports that are not zero, added up."""
     found = Counter(finding.status for report in reports for finding in report.findings)
-    counts = {title.lower(): found[status] for status, title in TITLES.items()} | {
+    counts = {word: found[status] for status, word in STATUS_WORDS.items()} | {
         "in sync": sum(report.unchanged for report in reports),
         "unmanaged": sum(len(report.unmanaged) for report in reports),
         "ignored": sum(report.ignored_differences for report in reports),

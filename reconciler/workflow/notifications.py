@@ -45,7 +45,7 @@ from reconciler.model.target import Receiver, ReceiverType, Target, Topic
 from reconciler.model.values import format_time
 from reconciler.network import ca_bundle, is_loopback, why_unreachable
 from reconciler.report.actions import path_words
-from reconciler.report.words import TITLES, join_words, plural
+from reconciler.report.words import STATUS_WORDS, join_words, plural
 from reconciler.terminal import sanitize
 
 _FORMAT = "1.0"
@@ -87,7 +87,7 @@ _SUBJECT = 100
 """The most characters of an SNS subject (SNS API reference, Publish)."""
 
 _TOPIC_WORDS = {
-    **{Topic(status.value): title.lower() for status, title in TITLES.items()},
+    **{Topic(status.value): word for status, word in STATUS_WORDS.items()},
     Topic.UNMANAGED: "unmanaged",
     Topic.UNREADABLE: "unreadable",
 }
