@@ -224,6 +224,8 @@ def test_an_apply_that_is_killed_is_finished_by_another_machine(tmp_path: Path, 
             while len(ivs.list_channels(maxResults=100)["channels"]) < 4 and killed.poll() is None:
                 pass
             killed.kill()
+        # Is answered after the calls that were in flight.
+        client(sandbox.endpoint_url, account="999999999999").create_channel(name="last")
         sandbox.control.clear_faults()
         second = tmp_path / "second"
         shutil.copytree(first, second, ignore=shutil.ignore_patterns(".ivs-reconciler"))
