@@ -109,7 +109,9 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
     head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
     if plan.shards:
         head.append(shards_line(plan.shards, len(plan.targets) + len(plan.failed)) + "\n")
-    return "\n".join((*head, *_overview(plan_states(plan), paint), *_settings(plan, paint), *targets))
+    return "\n".join(
+        (*head, *_overview(plan_states(plan), paint, always=bool(plan.failed)), *_settings(plan, paint), *targets)
+    )
 
 
 def render_drifts(
@@ -123,7 +125,7 @@ def render_drifts(
     """Return the drift reports of all targets. ``failed`` are those that could not be read, and why; ``shards`` those that the targets are of."""
     each = [render_drift(report, paint=paint, verbose=verbose) for report in reports]
     head = [shards_line(shards, len(reports) + len(failed)) + "\n"] if shards else []
-    return "\n".join((*head, *_overview(drift_states(reports, failed), paint), *each))
+    return "\n".join((*head, *_overview(drift_states(reports, failed), paint, always=bool(failed)), *each))
 
 
 _STATE_TONES = {
@@ -138,9 +140,9 @@ _STATE_TONES = {
 }
 
 
-def _overview(states: Sequence[TargetState], paint: Paint) -> list[str]:
-    """Return all targets at a glance, a line each, if there are more than a few."""
-    if len(states) < OVERVIEW_FROM:
+def _overview(states: Sequence[TargetState], paint: Paint, *, always: bool = False) -> list[str]:
+    """Return all targets at a glance, a line each, if there are more than a few, or ``always``."""
+    if len(states) < OVERVIEW_FROM and not always:
         return []
     widths = [max(len(one[column]) for one in states) for column in range(4)]
     lines = [paint(f"{overview_words(states)}.", "bold"), ""]

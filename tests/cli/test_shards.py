@@ -325,7 +325,10 @@ def test_a_target_that_failed_stops_no_other_one(fleet: Path, server: Sandbox) -
     named = run(fleet, "comment", "--dry-run", "--plan", *FILES, "-t", "t1-us").out
     assert "failed" not in named
     alone = run(fleet, "apply", "--auto-approve", "--shard", "2/3", *FILES)
-    assert (alone.code, alone.out) == (1, "Shard 2 of 3.\n")
+    assert alone.code == 1
+    assert alone.out.startswith("Shard 2 of 3.\n\n1 target: 1 failed.\n\n  t0-eu ")
+    one = run(fleet, "show", "-t", "t0-eu", *FILES)
+    assert (one.code, "\n1 target: 1 failed.\n\n  t0-eu " in f"\n{one.out}") == (0, True)
     assert alone.err.startswith("t0-eu: could not be read by plan: ")
     ran = run(fleet, "apply", "--auto-approve", *FILES)
     assert ran.code == 4, ran.err
