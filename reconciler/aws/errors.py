@@ -240,7 +240,7 @@ _TRANSPORT_ERRORS = (
     _TransportError(
         (boto.ProfileNotFound, boto.ConfigNotFound, boto.ConfigParseError, boto.InvalidConfigError),
         "Configuration",
-        "the AWS configuration cannot be used: {text}; check profile, AWS_PROFILE and ~/.aws/config",
+        "the AWS configuration cannot be used: {text}; check profile, AWS_PROFILE and ~/.aws/config, or the file that AWS_CONFIG_FILE names",
     ),
     _TransportError(
         (

@@ -123,7 +123,9 @@ class S3Object:
             else:
                 break
         if failure.code not in _MISSING | _CHANGED:
-            failure.args = (f"{self.where} cannot be used: {failure}; {self._advice}",)
+            # Without an answer, what to do about the network or the credentials is said already.
+            advice = f"; {self._advice}" if failure.status else ""
+            failure.args = (f"{self.where} cannot be used: {failure}{advice}",)
         raise failure from None
 
 

@@ -83,10 +83,13 @@ def lock_targets(
         lost: dict[str, threading.Event] = {}
         # In the order of names, so that two runs with the same targets never wait for each other.
         for target in sorted(targets, key=lambda target: target.name):
-            backend = lock_backend(target, sleep=clock.sleep)
-            if backend is not None:
-                lease = _acquire(target.name, backend, new_holder(command, clock.now()), timeout, notify, clock)
-                lost[target.name] = stack.enter_context(lease.kept())
+            try:
+                if backend := lock_backend(target, sleep=clock.sleep):
+                    lease = _acquire(target.name, backend, new_holder(command, clock.now()), timeout, notify, clock)
+                    lost[target.name] = stack.enter_context(lease.kept())
+            except (AwsError, UsageError) as error:
+                error.args = (f"{target.name}: {error}",)
+                raise
         yield lost
 
 

@@ -304,7 +304,7 @@ OTHER = "arn:aws:iam::123456789012:role/other"
     [
         (
             "[profile another]\n",
-            "The config profile (p) could not be found; check profile, AWS_PROFILE and ~/.aws/config",
+            "The config profile (p) could not be found; check profile, AWS_PROFILE and ~/.aws/config, or the file that AWS_CONFIG_FILE names",
         ),
         (f"[profile another]\nregion = x\n\n{CANARY}\n", "home/config:4; check profile"),
         (f"{CANARY} = x\n", "home/config:1; check profile"),

@@ -282,12 +282,24 @@ def test_something_else_in_its_place_is_named_and_not_overwritten(
         case S3Lock(bucket, key):
             _put(bucket, key, content)
     with (
-        pytest.raises((AwsError, UsageError), match=r"is not a lock; choose another.*unlock --force"),
+        pytest.raises(
+            (AwsError, UsageError), match=r"^prod: the lock .* is not a lock; choose another.*unlock --force"
+        ),
         lock_targets((target,), "apply", clock=Clock().time),
     ):
         pytest.fail("it was taken")
     door(target).force(OTHER._replace(released=True))
     assert held_by(target).released
+
+
+def test_a_store_that_does_not_answer_is_no_missing_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    target = Target("prod", "us-west-2", sandbox="x", account_id=ACCOUNT, lock=S3Lock("bucket", "k"))
+    with (
+        pytest.raises(AwsError, match=r"^prod: the lock s3://bucket/k cannot be used: .*and the endpoint$"),
+        lock_targets((target,), "apply", clock=Clock().time),
+    ):
+        pytest.fail("it was taken")
 
 
 def test_a_bucket_that_is_not_there_is_named(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
