@@ -91,6 +91,11 @@ def wrapped(line: str, width: int) -> str:
     return "\n".join(lines) + line[len(line.rstrip(" ")) :]
 
 
+def short_commit(commit: str) -> str:
+    """Return the abbreviated id of a git commit, as all texts show it."""
+    return commit[:10]
+
+
 def shortened(text: str, limit: int) -> str:
     """Return the text in at most ``limit`` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -129,14 +134,14 @@ def screen() -> Iterator[bool]:
             _SCREEN.release()
 
 
-def ask_for_digits(question: str, count: int, *, patience: float = PATIENCE_SECONDS) -> str:
+def ask_for_digits(question: str, count: int) -> str:
     """Ask until ``count`` digits are typed and return them, without blanks between them. Thread-safe. Raises ``NoAnswer``.
 
     Ctrl-C interrupts the main thread as usual, and ends the question.
     """
     with _SCREEN, _terminal() as handle:
         os.write(handle, f"\r{'':{_WIDTH}}\r{question}".encode())
-        until = time.monotonic() + patience
+        until = time.monotonic() + PATIENCE_SECONDS
         while True:
             text = _line(handle, until)
             os.write(handle, b"\n")

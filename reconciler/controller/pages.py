@@ -28,7 +28,7 @@ from reconciler.model.values import format_time
 from reconciler.plan.plan import LiveChannel
 from reconciler.report import html
 from reconciler.report.words import STATUS_WORDS, duration, seconds, shards_words, time_tag
-from reconciler.terminal import mask_urls
+from reconciler.terminal import mask_urls, short_commit
 
 SCRIPT = (files("reconciler.controller") / "templates" / "status.js").read_text(encoding="utf-8")
 """Served beside the pages: see ``status.html``."""
@@ -204,6 +204,7 @@ _PAGES.filters.update(
     moment=time_tag,
     ready=lambda kind: KINDS[kind].ready,
     seconds=seconds,
+    short_commit=short_commit,
     viewers=_viewers,
     without_credentials=mask_urls,
 )

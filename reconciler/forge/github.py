@@ -21,7 +21,7 @@ from reconciler import __version__
 from reconciler.errors import ForgeError, ForgeRefused
 from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status
 from reconciler.network import ca_bundle, why_unreachable
-from reconciler.terminal import shortened
+from reconciler.terminal import short_commit, shortened
 
 LIMIT = 65_536
 LABEL = "ivs-reconciler"
@@ -67,7 +67,7 @@ class GitHub:
     def requests_of(self, commit: str) -> list[int]:
         """Return the numbers of the pull requests that contain a commit, newest first."""
         found = self.call(
-            f"find the pull requests of {commit[:12]}",
+            f"find the pull requests of {short_commit(commit)}",
             lambda: [pull.number for pull in self.repository.get_commit(commit).get_pulls()],
         )
         return sorted(found, reverse=True)
@@ -98,7 +98,8 @@ class GitHub:
         """Return the parents of a commit; empty if GitHub does not have it."""
         try:
             at = self.call(
-                f"read commit {commit[:12]}", lambda: [one.sha for one in self.repository.get_commit(commit).parents]
+                f"read commit {short_commit(commit)}",
+                lambda: [one.sha for one in self.repository.get_commit(commit).parents],
             )
         except ForgeError as error:
             if error.status in (404, 422):

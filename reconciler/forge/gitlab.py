@@ -20,7 +20,7 @@ from reconciler import __version__
 from reconciler.errors import ForgeError
 from reconciler.forge.client import Access, Caller, Failure, Post, Request, RetryBudget, SetLabel, Status
 from reconciler.network import ca_bundle, why_unreachable
-from reconciler.terminal import shortened
+from reconciler.terminal import short_commit, shortened
 
 LIMIT = 1_000_000
 LABEL = "ivs-reconciler"
@@ -77,7 +77,7 @@ class GitLab:
         """Return the numbers of the merge requests that contain a commit, newest first."""
         at = self.project.commits.get(commit, lazy=True)
         found = self.call(
-            f"find the merge requests of {commit[:12]}",
+            f"find the merge requests of {short_commit(commit)}",
             lambda: [int(one["iid"]) for one in at.merge_requests(**_NO_WAITING)],
         )
         return sorted(found, reverse=True)
@@ -110,7 +110,9 @@ class GitLab:
     def parents_of(self, commit: str) -> tuple[str, ...]:
         """Return the parents of a commit; empty if GitLab does not have it."""
         try:
-            at = self.call(f"read commit {commit[:12]}", lambda: self.project.commits.get(commit, **_NO_WAITING))
+            at = self.call(
+                f"read commit {short_commit(commit)}", lambda: self.project.commits.get(commit, **_NO_WAITING)
+            )
         except ForgeError as error:
             if error.status == 404:
                 return ()

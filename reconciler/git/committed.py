@@ -31,7 +31,7 @@ from reconciler.spec.desired import load_desired, load_desired_states
 from reconciler.spec.files import MAX_FILE_SIZE, Missing, matching_files
 from reconciler.spec.problems import Problems
 from reconciler.spec.project import load_project
-from reconciler.terminal import sanitize
+from reconciler.terminal import sanitize, short_commit
 
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize [0-9]+\n"
@@ -132,7 +132,7 @@ def _refusal(commit: str, differing: list[str]) -> StalePlan:
     return StalePlan(
         "\n".join(
             [
-                f"plan refused: the work tree is not that of commit {commit[:7]}:",
+                f"plan refused: the work tree is not that of commit {short_commit(commit)}:",
                 *listed,
                 "Commit or restore these files, then run plan again.",
             ]
@@ -195,7 +195,7 @@ def addresses_in_mirror(
 
 def _addresses_applied(open_commit: _Open, project: Project, target: str, commits: Iterable[str]) -> AppliedCommit:
     found = sorted(set(commits))
-    shown = ", ".join(commit[:10] for commit in found)
+    shown = ", ".join(map(short_commit, found))
     unknown = ""
     addresses: set[Address] = set()
     if len(found) > _MAX_COMMITS:
@@ -226,14 +226,15 @@ def _addresses_in(open_commit: _Open, project: Project, target: str, commit: str
     if not is_commit(commit):
         return "the last apply did not create everything, or ran with uncommitted changes, in part, or outside a git repository"
     with _reading_lock:
-        if len(_addresses_known) > _MAX_COMMITS_KNOWN:
+        key = (project.path, project.stack, commit)
+        if key not in _addresses_known and len(_addresses_known) >= _MAX_COMMITS_KNOWN:
             _addresses_known.clear()
-        known = _addresses_known.setdefault((project.path, project.stack, commit), {})
+        known = _addresses_known.setdefault(key, {})
         if target not in known:
             try:
                 found = _read_addresses(open_commit, project, target, commit, every=len(known) == 1)
             except OSError as error:
-                return f"commit {commit[:10]} of the last apply cannot be read: {os_reason(error)}"
+                return f"commit {short_commit(commit)} of the last apply cannot be read: {os_reason(error)}"
             known |= {name: one for name, one in found.items() if not isinstance(one, str)}
             return found[target]
         return known[target]
@@ -243,7 +244,7 @@ def _read_addresses(
     open_commit: _Open, project: Project, target: str, commit: str, *, every: bool
 ) -> dict[str, frozenset[Address] | str]:
     """Return the addresses that a commit has for a target, or for every one that it has, or why they are unknown."""
-    short = commit[:10]
+    short = short_commit(commit)
     try:
         with open_commit(project, commit) as past:
             names = {target, *(past.project.targets if every else ())}
@@ -260,7 +261,7 @@ def _read_addresses(
 @contextmanager
 def _in_clone(project: Project, commit: str) -> Iterator[_PastProject]:
     """Yield the project as of a commit of the clone that it is in. Raises ``_Unavailable``, ``SpecError`` and ``UsageError``."""
-    root, name, short = Path(project.root), Path(project.path).name, commit[:10]
+    root, name, short = Path(project.root), Path(project.path).name, short_commit(commit)
     if head_commit(root) is None:
         raise _Unavailable(why_no_commit(root, project.prefix or "./"))
     if commit_of(root, commit) is None:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from reconciler.errors import ReconcilerError, UsageError, os_reason
 from reconciler.network import ca_bundle
-from reconciler.terminal import mask_urls, shortened
+from reconciler.terminal import mask_urls, short_commit, shortened
 
 _SCHEMES = ("https", "http", "ssh", "file")
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//).+")
@@ -218,7 +218,7 @@ class Git:
                     return
         why = last_lines(found.stderr.decode(errors="replace"))
         raise GitError(
-            f"commit {commit[:10]} is signed by a key that is not allowed now; its date does not count ({why}); it is not followed",
+            f"commit {short_commit(commit)} is signed by a key that is not allowed now; its date does not count ({why}); it is not followed",
             Trouble.UNVERIFIED,
         )
 

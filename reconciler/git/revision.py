@@ -41,7 +41,7 @@ from reconciler.plan.plan import Base, SettingChange
 from reconciler.spec.files import MAX_FILE_SIZE, Missing
 from reconciler.spec.project import load_project
 from reconciler.spec.yaml import load
-from reconciler.terminal import mask_urls
+from reconciler.terminal import mask_urls, short_commit
 
 MAX_TREE_BYTES = 256 << 20
 MAX_FILES = 50_000
@@ -186,7 +186,7 @@ def _submodule(folder: Path, path: str, commit: str, revision: Revision, missing
     tree = tree_of(folder, commit) if is_fetched else None
     if tree is None:
         command = f"git -C {path} fetch" if is_fetched else f"git submodule update --init {path}"
-        what = f"is a submodule, and this clone does not have its commit {commit[:10]}"
+        what = f"is a submodule, and this clone does not have its commit {short_commit(commit)}"
         missing.append(Missing(path, what, f"run {command}", is_folder=True))
         return
     inner: list[Missing] = []

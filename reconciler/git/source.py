@@ -29,7 +29,7 @@ from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Pro
 from reconciler.spec.desired import load_desired
 from reconciler.spec.files import MAX_FILE_SIZE, Missing
 from reconciler.spec.project import DEFAULT_NAME, load_project, prefix_of, shared_pin_problems, target_pin_problems
-from reconciler.terminal import mask_urls
+from reconciler.terminal import mask_urls, short_commit
 
 _NO_SUCH_REF = 2
 _NO_SUCH_NAME = 1
@@ -60,7 +60,7 @@ class Commit:
     @property
     def short(self) -> str:
         """The abbreviated id."""
-        return self.id[:10]
+        return short_commit(self.id)
 
 
 class Source:
@@ -158,7 +158,7 @@ class Source:
                 break
         raise GitError(
             f"branch {self.remote.branch!r} was moved back or rewritten: its commit {commit.short} does not descend from "
-            f"the followed commit {followed[:10]}; it is not followed. Push a commit on top of {followed[:10]}, "
+            f"the followed commit {short_commit(followed)}; it is not followed. Push a commit on top of {short_commit(followed)}, "
             "or restart with --allow-rewind",
             Trouble.REWOUND,
         )
@@ -296,7 +296,7 @@ class Source:
             if done.returncode:
                 why = last_lines(done.stderr) if done.stderr.strip() else "no signature"
                 raise GitError(
-                    f"commit {commit[:10]} is not signed by an allowed signer ({why}); it is not followed",
+                    f"commit {short_commit(commit)} is not signed by an allowed signer ({why}); it is not followed",
                     Trouble.UNVERIFIED,
                 )
             verified = True

@@ -34,7 +34,7 @@ from reconciler.plan.plan import (
 )
 from reconciler.plan.steps import Expected
 from reconciler.report.actions import path_words, show_value
-from reconciler.terminal import sanitize, shortened
+from reconciler.terminal import sanitize, short_commit, shortened
 
 if TYPE_CHECKING:
     from reconciler.drift.report import AtDefault, AttributedCall, DriftReport, Finding, Ignored
@@ -231,10 +231,10 @@ def origin_of(plan: Plan) -> dict[str, str]:
 
 def comparison_words(plan: Plan) -> str:
     """Return what two revisions a plan compares: ``Comparing 55ddbf4 with main (6a089e6); AWS was not queried``."""
-    head = plan.git_commit[:7] if plan.git_commit else "the working tree"
+    head = short_commit(plan.git_commit) if plan.git_commit else "the working tree"
     if not plan.base:
         return f"Comparing {head}; AWS was not queried"
-    base = plan.base.commit[:7]
+    base = short_commit(plan.base.commit)
     if plan.base.name and plan.base.name not in plan.base.commit:
         base = f"{plan.base.name} ({base})"
     return f"Comparing {head} with {base}; AWS was not queried"

@@ -133,7 +133,7 @@ class Settings:
     assume: Assumptions
 
 
-def applied_quota(connection: sqlite3.Connection, quota: ResourceQuota, account: str = "", region: str = "") -> int:
+def applied_quota(connection: sqlite3.Connection, quota: ResourceQuota, account: str, region: str) -> int:
     """Return the value of a quota: the one set for the account and region, else the one set for all, else the default."""
     (found,) = connection.execute(
         "SELECT coalesce((SELECT value FROM settings WHERE name = ?), (SELECT value FROM settings WHERE name = ?))",

@@ -118,10 +118,10 @@ def apply_target(
     observer: ApplyObserver,
     *,
     stop: threading.Event,
+    note: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     draw: Callable[[], float] = random.random,
-    note: Callable[[str], None] = lambda _text: None,
 ) -> ApplyResult | None:
     """Apply the plan of one target and return its result; an empty plan is only recorded, and ``None`` is returned.
 

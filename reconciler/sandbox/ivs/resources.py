@@ -45,12 +45,7 @@ _CHANNEL_REFERENCES = (
     "adConfigurationArn",
     "failoverSlateConfigurationArn",
 )
-_CHANNEL_FILTERS = {
-    "filterByRecordingConfigurationArn",
-    "filterByPlaybackRestrictionPolicyArn",
-    "filterByAdConfigurationArn",
-    "filterByFailoverSlateConfigurationArn",
-}
+_CHANNEL_FILTERS = tuple(f"filterBy{name[0].upper()}{name[1:]}" for name in _CHANNEL_REFERENCES)
 
 
 def create_channel(call: Call, request: JsonDict) -> JsonDict:

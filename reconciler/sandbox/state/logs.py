@@ -105,13 +105,13 @@ class CallLog:
 def find_calls(  # noqa: PLR0913 - one restriction each, by name
     connection: sqlite3.Connection,
     *,
+    account: str,
+    region: str,
+    limit: int,
     operation: str = "",
-    account: str = "",
-    region: str = "",
     services: Collection[str] = (),
     since: float = 0.0,
     until: float | None = None,
-    limit: int = 100,
     before: int | None = None,
     arn: str = "",
 ) -> list[dict[str, Any]]:
