@@ -43,7 +43,7 @@ from reconciler.controller.store import Flags, Store, StoreError
 from reconciler.errors import AwsError, internal_error
 from reconciler.git.git import GitError, Trouble
 from reconciler.git.source import CheckedRevision, Commit, ProjectRules, Source, load_revision
-from reconciler.model.target import Shards, targets_of_unknown_account
+from reconciler.model.target import Project, Shards, targets_of_unknown_account
 from reconciler.workflow.notifications import Delivery
 
 FIRST_RETRY_SECONDS = 30.0
@@ -484,11 +484,8 @@ class Controller:
 
     def _use(self, revision: CheckedRevision, now: float, *, first: bool) -> None:
         """Use another commit from now on. Targets that it lacks are dropped; their resources are kept."""
-        selected = self._settings.targets
         places = {name: Place.of(target, revision.project) for name, target in revision.project.targets.items()}
-        shard = self._settings.shard
-        of_shard = shard.of(revision.project.targets.values()) if shard else revision.project.targets.values()
-        names = tuple(target.name for target in of_shard if not selected or target.name in selected)
+        names = self._names_in(revision.project)
         # The operator just chose repository and modes. A mirror whose history was lost is no first use.
         is_first_use = not self._stack and first
         pinned = self._settings.rules.pin.targets.keys() - revision.problems if self._settings.rules.pin else ()
@@ -517,12 +514,7 @@ class Controller:
             )
             for name in names
         }
-        configured = {*selected, *self._settings.schedule.modes, *self._settings.schedule.intervals}
-        if unknown := sorted(configured - revision.project.targets.keys()):
-            _LOG.warning("settings for unknown targets", targets=unknown)
-        if shard and (unstated := targets_of_unknown_account(revision.project.targets.values(), shard.total)):
-            # Two of them in one account could be in different shards, and no controller would notice.
-            _LOG.warning("targets without accountId in shards", targets=unstated)
+        self._warn_of_targets(revision.project)
         self._revision = revision
         self._states = {name: on_new_commit(state, now, self._draw()) for name, state in states.items()}
         self._repository = replace(self._repository, commit=revision.commit)
@@ -531,9 +523,26 @@ class Controller:
             commit=revision.commit.id,
             verified=revision.commit.verified,
             targets=len(names),
-            shard=str(shard) if shard else None,
+            shard=str(self._settings.shard) if self._settings.shard else None,
             invalid=sorted(revision.problems),
         )
+
+    def _names_in(self, project: Project) -> tuple[str, ...]:
+        """Return the names of the targets that are reconciled here: those of the shard and of ``--target``."""
+        shard, selected = self._settings.shard, self._settings.targets
+        targets = shard.of(project.targets.values()) if shard else project.targets.values()
+        return tuple(target.name for target in targets if not selected or target.name in selected)
+
+    def _warn_of_targets(self, project: Project) -> None:
+        """Log what the settings and a project's targets do not say of each other."""
+        settings = self._settings
+        configured = {*settings.targets, *settings.schedule.modes, *settings.schedule.intervals}
+        if unknown := sorted(configured - project.targets.keys()):
+            _LOG.warning("settings for unknown targets", targets=unknown)
+        shard = settings.shard
+        if shard and (unstated := targets_of_unknown_account(project.targets.values(), shard.total)):
+            # Two of them in one account could be in different shards, and no controller would notice.
+            _LOG.warning("targets without accountId in shards", targets=unstated)
 
     # The targets
 

@@ -191,6 +191,27 @@ def require_current(plan: Plan, root: Path, base: str | None) -> None:
 
 
 SUBMODULE, LINK = "160000", "120000"
+
+LIST_TREE = ("ls-tree", "-r", "-l", "-z", "--full-tree")
+
+
+class TreeEntry(NamedTuple):
+    """One line of ``LIST_TREE``; the size of a submodule is 0."""
+
+    mode: str
+    id: str
+    size: int
+    path: str
+
+
+def tree_entries(listing: str) -> Iterator[TreeEntry]:
+    """Yield the entries of git's answer to ``LIST_TREE``."""
+    for line in filter(None, listing.split("\0")):
+        facts, _, path = line.partition("\t")
+        mode, _, identity, size = facts.split()
+        yield TreeEntry(mode, identity, int(size) if size.isdigit() else 0, path)
+
+
 _LIST = ("ls-files", "-z", "-s", "-t")
 _SKIPPED = "S"
 

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 from reconciler.errors import SpecError, UsageError, os_reason
 from reconciler.git.clone import (
     LINK,
+    LIST_TREE,
     SUBMODULE,
     commit_of,
     git_output,
@@ -32,6 +33,7 @@ from reconciler.git.clone import (
     repository_of,
     through_links,
     top_of,
+    tree_entries,
     tree_of,
     why_no_commit,
     why_unreadable,
@@ -48,7 +50,6 @@ MAX_FILES = 50_000
 _MAX_LIST_BYTES = 16 << 20
 """More than ``MAX_FILES`` usual lines; a small commit can list one tree any number of times."""
 
-_LIST = ("ls-tree", "-r", "-z", "-l", "--full-tree")
 _NOWHERE = "/outside of the revision"
 """The target of a link that led out of the project: it does not exist, and is outside as well."""
 
@@ -163,13 +164,11 @@ def _blobs_of(folder: Path, place: Path, tree: str, revision: Revision, missing:
 
     ``place`` is the directory of the work tree that the tree belongs to, whether or not it exists there.
     """
-    listing = git_output(folder, *_LIST, tree, strip=False, max_bytes=_MAX_LIST_BYTES)
+    listing = git_output(folder, *LIST_TREE, tree, strip=False, max_bytes=_MAX_LIST_BYTES)
     if listing is None:
-        refusal = git_refusal(folder, *_LIST, tree, max_bytes=_MAX_LIST_BYTES)
+        refusal = git_refusal(folder, *LIST_TREE, tree, max_bytes=_MAX_LIST_BYTES)
         raise UsageError(f"{revision.name}: its files cannot be listed: {refusal}")
-    for entry in filter(None, listing.split("\0")):
-        facts, _, path = entry.partition("\t")
-        mode, _, identity, size = facts.split()
+    for mode, identity, size, path in tree_entries(listing):
         if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
             raise UsageError(
                 f"{revision.name}: the tree contains {path!r}, a name that git does not check out; the revision is not read"
@@ -177,7 +176,7 @@ def _blobs_of(folder: Path, place: Path, tree: str, revision: Revision, missing:
         if mode == SUBMODULE:
             yield from _submodule(place / path, path, identity, revision, missing)
             continue
-        yield _Blob(mode, identity, int(size) if size.isdigit() else 0, path, folder)
+        yield _Blob(mode, identity, size, path, folder)
 
 
 def _submodule(folder: Path, path: str, commit: str, revision: Revision, missing: list[Missing]) -> Iterator[_Blob]:

@@ -18,11 +18,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from reconciler.errors import Problem, SpecError, os_reason
 from reconciler.files import read_private, replace_file
-from reconciler.git.clone import LINK, SUBMODULE, through_links
+from reconciler.git.clone import LINK, LIST_TREE, SUBMODULE, TreeEntry, through_links, tree_entries
 from reconciler.git.git import Git, GitError, Remote, Trouble, last_lines
 from reconciler.model.resource import DesiredState
 from reconciler.model.target import NO_LIMITS, FileLock, Guardrails, OnLive, Project, Target
@@ -39,12 +38,6 @@ _DEPTHS = (50, 1_000, 10_000)
 
 _MAX_FILES = 100_000
 _MAX_BYTES = 512 << 20
-
-
-class _Entry(NamedTuple):
-    path: str
-    mode: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,16 +254,10 @@ class Source:
         ]
         return (*missing, *through_links(missing, [entry.path for entry in entries if entry.mode == LINK], folder))
 
-    def _entries(self, commit: Commit) -> list[_Entry]:
+    def _entries(self, commit: Commit) -> list[TreeEntry]:
         """Return the files of the project's directory. Raises ``GitError`` for more than can be written: a small push can hold a huge tree."""
-        entries = []
-        listed = self._git.output(
-            "ls-tree", "-r", "-l", "-z", "--full-tree", self._place(commit), errors="surrogateescape"
-        )
-        for line in filter(None, listed.split("\0")):
-            facts, _, path = line.partition("\t")
-            mode, _, _, size = facts.split()
-            entries.append(_Entry(path, mode, int(size) if size.isdigit() else 0))
+        listing = self._git.output(*LIST_TREE, self._place(commit), errors="surrogateescape")
+        entries = list(tree_entries(listing))
         total = sum(entry.size for entry in entries if entry.size <= MAX_FILE_SIZE)
         if len(entries) > _MAX_FILES or total > _MAX_BYTES:
             raise GitError(
