@@ -332,11 +332,9 @@ def _note_unknown_accounts(project: Project, shard: Shards) -> None:
     )
 
 
-def spec_of(
-    context: Context, *, prefix: str | None = None
-) -> tuple[Project, tuple[Target, ...], dict[str, DesiredState]]:
+def spec_of(context: Context) -> tuple[Project, tuple[Target, ...], dict[str, DesiredState]]:
     """Return the project, the selected targets, and the desired state of each. See ``project_of``."""
-    project, targets = project_of(context, prefix=prefix)
+    project, targets = project_of(context)
     return project, targets, desired_of(project, targets)
 
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Context, Subparsers, add_format, begin, context_of, spec_of
+from reconciler.cli.options import Context, Subparsers, add_format, begin, context_of, project_of, spec_of
 from reconciler.cli.plan import distinct
 from reconciler.errors import ExitCode, UsageError
 
@@ -34,16 +34,22 @@ def add_validate(subparsers: Subparsers, common: argparse.ArgumentParser) -> Non
 
 def run_validate(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 if the spec is valid, else 1."""
+    from pathlib import Path
+
     from reconciler.errors import SpecError
+    from reconciler.git.clone import missing_files
+    from reconciler.spec.desired import check_specs
 
     context = context_of(args)
     counts: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     try:
-        _, _, desired = spec_of(context, prefix=_folder(context) if args.format in ("github", "gitlab") else None)
-        counts = {name: len(state.resources) for name, state in desired.items()}
-        warnings = distinct(warning for state in desired.values() for warning in state.warnings)
+        prefix = _folder(context) if args.format in ("github", "gitlab") else None
+        project, targets = project_of(context, prefix=prefix)
+        checked = check_specs(project, targets, missing_files(Path(project.root)))
+        counts = {name: spec.resources for name, spec in checked.items()}
+        warnings = distinct(warning for spec in checked.values() for warning in spec.warnings)
     except SpecError as error:
         if args.format == "text":
             raise

@@ -44,6 +44,8 @@ from reconciler.spec.yaml import Source
 
 _ID = "{id}"
 
+Digest = Callable[[Mapping[str, Value]], str]
+
 
 class Defaults:
     """Merges the project's channel defaults into channels, and reports their problems in the project file."""
@@ -144,6 +146,12 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
 
     ``missing`` is what git tracks below the project and the work tree lacks.
     """
+    state = _load(project, target, missing, digest_of)
+    return state._replace(digest=_digest_of_all(project, state.resources))
+
+
+def _load(project: Project, target: Target, missing: Iterable[Missing], digest: Digest) -> DesiredState:
+    """Return the desired state of a target without its digest; ``digest`` is that of resources. Raises ``SpecError``."""
     problems = Problems()
     own = missing_of(project, target, missing)
     sources, complete = read_specs(project, target, problems, own)
@@ -152,7 +160,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     defaults = Defaults(project, names, problems)
     location = TargetLocation(target.region, target.account_id)
     defaults.check(entries, location, problems, complete=complete)
-    build = _resource_builder(project, location, defaults, problems)
+    build = _resource_builder(project, location, defaults, problems, digest)
     resources: dict[Address, DesiredResource] = {}
     keys: list[DesiredResource] = []
     for address in sorted(entries, key=_order):
@@ -160,7 +168,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
         resource = build(entry)
         resources[address] = resource
         if "streamKey" in entry.body:
-            keys.append(_stream_key(project, names, entry, resource, defaults, problems))
+            keys.append(_stream_key(project, names, entry, resource, defaults, problems, digest))
     resources.update((key.address, key) for key in keys)
     check_across_resources(entries, resources, problems, complete=complete)
     warnings = warnings_of(entries, resources)
@@ -169,7 +177,7 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     return DesiredState(
         stack=project.stack,
         resources=resources,
-        digest=_digest_of_all(project, resources),
+        digest="",
         ignore_tags=project.ignore_tags,
         warnings=(*map(str, own), *warnings),
         missing=tuple(map(str, own)),
@@ -193,7 +201,7 @@ class _Resolved(NamedTuple):
 
 
 def _resource_builder(
-    project: Project, location: TargetLocation, defaults: Defaults, problems: Problems
+    project: Project, location: TargetLocation, defaults: Defaults, problems: Problems, digest: Digest
 ) -> Callable[[Entry], DesiredResource]:
     """Return a function that builds one resource and adds its problems to ``problems``.
 
@@ -223,6 +231,7 @@ def _resource_builder(
             protect=resolved.protect,
             public_key=resolved.public_key,
             where=entry.where,
+            digest=digest,
         )
         # The overlap is in no digest, so that changing it alone is not a pending change.
         return resource._replace(overlap=overlap_of(entry)) if "rotation" in entry.body else resource
@@ -295,6 +304,7 @@ def _stream_key(
     channel: DesiredResource,
     defaults: Defaults,
     problems: Problems,
+    digest: Digest,
 ) -> DesiredResource:
     """Return the stream key of a channel. It is protected as its channel is, which cannot receive a stream without it."""
     address = Address(KindName.STREAM_KEY, entry.address.id)
@@ -308,6 +318,7 @@ def _stream_key(
         ignore_tags=project.ignore_tags,
         protect=channel.protect,
         where=entry.where,
+        digest=digest,
     )
     label, sink = read_stream_key_options(entry, project.default_stream_key, {**names, "id": address.id}, problems)
     return with_options(key, label, sink, entry, len(tags), problems) if label or sink else key
@@ -355,11 +366,33 @@ def load_desired_states(
 
     ``missing`` is what git tracks below the project and the work tree lacks; ``git.clone`` finds it.
     """
+    return _of_each(targets, lambda target: load_desired(project, target, missing))
+
+
+def check_specs(
+    project: Project, targets: tuple[Target, ...], missing: Sequence[Missing] = ()
+) -> dict[str, CheckedSpec]:
+    """Return what ``validate`` says of every target. Raises ``SpecError`` with the problems of all targets, each once.
+
+    Digests, which take 7 % of the time for 5,000 channels, are left out.
+    """
+    states = _of_each(targets, lambda target: _load(project, target, missing, lambda _spec: ""))
+    return {name: CheckedSpec(len(state.resources), state.warnings) for name, state in states.items()}
+
+
+class CheckedSpec(NamedTuple):
+    """A spec without problems: its number of resources, and the warnings."""
+
+    resources: int
+    warnings: tuple[str, ...]
+
+
+def _of_each(targets: tuple[Target, ...], load: Callable[[Target], DesiredState]) -> dict[str, DesiredState]:
     states: dict[str, DesiredState] = {}
     problems: dict[Problem, None] = {}
     for target in targets:
         try:
-            states[target.name] = load_desired(project, target, missing)
+            states[target.name] = load(target)
         except SpecError as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:

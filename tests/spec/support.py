@@ -9,7 +9,7 @@ from reconciler.errors import SpecError
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.target import Project
 from reconciler.model.values import thaw
-from reconciler.spec.desired import load_desired
+from reconciler.spec.desired import check_specs, load_desired
 from reconciler.spec.project import load_project
 
 PROJECT = """\
@@ -49,6 +49,15 @@ def problems_of(folder: Path) -> list[str]:
             load_desired(project, target)
         except SpecError as error:
             found.update(dict.fromkeys(str(problem) for problem in error.problems))
+    said: list[str] = []
+    try:
+        checked = check_specs(project, tuple(project.targets.values()))
+    except SpecError as error:
+        said = [str(problem) for problem in error.problems]
+    else:
+        loaded = {name: load_desired(project, target) for name, target in project.targets.items()}
+        assert checked == {name: (len(state.resources), state.warnings) for name, state in loaded.items()}
+    assert said == list(found), "validate says what a plan does"
     return list(found)
 
 
