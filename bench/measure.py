@@ -123,9 +123,8 @@ def as_installed() -> None:
     """
     folders = (str(Path(reconciler.__file__).parent), *site.getsitepackages())
     # In a process of its own: the peak memory of a command counts that of the process which starts it.
-    subprocess.run(
-        [sys.executable, "-m", "compileall", "-qq", "-j0", *folders], check=False
-    )  # some have files of other versions of Python
+    # Not checked, since some packages have files that are for other versions of Python.
+    subprocess.run([sys.executable, "-m", "compileall", "-qq", "-j0", *folders], check=False)
 
 
 def in_turn(commands: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:

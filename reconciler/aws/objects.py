@@ -123,7 +123,7 @@ class S3Object:
             else:
                 break
         if failure.code not in _MISSING | _CHANGED:
-            # Without an answer, what to do about the network or the credentials is said already.
+            # Without an answer, the error already has advice about the network or the credentials.
             advice = f"; {self._advice}" if failure.status else ""
             failure.args = (f"{self.where} cannot be used: {failure}{advice}",)
         raise failure from None

@@ -187,7 +187,7 @@ def _new_session(target: Target, session_vars: dict[str, object] | None = None, 
     session.set_config_variable("region", target.region)
     if target.sandbox is None and (bundle := ca_bundle()) and not session.get_config_variable("ca_bundle"):
         session.set_config_variable("ca_bundle", bundle)
-    # botocore's own looks for each event's former names, for each client anew: a tenth of the CPU time of a target in sync.
+    # In each client, botocore's own looks for the former names of each event: a tenth of the CPU time of a target in sync.
     session.register_component("event_emitter", _event_hooks())
     session.register_component("data_loader", _model_loader())
     session.register_component("response_parser_factory", PlainParserFactory())

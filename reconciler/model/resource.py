@@ -56,9 +56,9 @@ class DesiredResource(NamedTuple):
         protect: bool = False,
         public_key: str | None = None,
         where: str = "",
-        digest: Callable[[Mapping[str, Value]], str] | None = None,
+        make_digest: Callable[[Mapping[str, Value]], str] | None = None,
     ) -> Self:
-        """Return a resource with the owner tags of a stack, and the digest (``digest_of``) of what is compared with live state.
+        """Return a resource with the owner tags of a stack, and the digest of what is compared with live state, by default ``digest_of`` it.
 
         Ignored fields and tags are left out of the digest, so changing one is not a pending change.
         """
@@ -68,11 +68,13 @@ class DesiredResource(NamedTuple):
             tags = {} if "tags" in ignore else {key: text for key, text in tags.items() if f"tags/{key}" not in ignore}
         if ignore_tags:
             tags = {key: text for key, text in tags.items() if not any(fnmatchcase(key, glob) for glob in ignore_tags)}
-        text = (digest or digest_of)({"properties": compared, "tags": tags, **({"protect": True} if protect else {})})
-        complete = {**user_tags, STACK: stack, ID: address.id, SPEC: text}
+        digest = (make_digest or digest_of)(
+            {"properties": compared, "tags": tags, **({"protect": True} if protect else {})}
+        )
+        complete = {**user_tags, STACK: stack, ID: address.id, SPEC: digest}
         if protect:
             complete[PROTECT] = "true"
-        return cls(address, properties, complete, text, protect, ignore, public_key, where)
+        return cls(address, properties, complete, digest, protect, ignore, public_key, where)
 
 
 class DesiredState(NamedTuple):

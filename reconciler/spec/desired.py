@@ -44,7 +44,7 @@ from reconciler.spec.yaml import Source
 
 _ID = "{id}"
 
-Digest = Callable[[Mapping[str, Value]], str]
+MakeDigest = Callable[[Mapping[str, Value]], str]
 
 
 class Defaults:
@@ -150,8 +150,8 @@ def load_desired(project: Project, target: Target, missing: Iterable[Missing] = 
     return state._replace(digest=_digest_of_all(project, state.resources))
 
 
-def _load(project: Project, target: Target, missing: Iterable[Missing], digest: Digest) -> DesiredState:
-    """Return the desired state of a target without its digest; ``digest`` is that of resources. Raises ``SpecError``."""
+def _load(project: Project, target: Target, missing: Iterable[Missing], make_digest: MakeDigest) -> DesiredState:
+    """Return the desired state of a target without its digest; ``make_digest`` makes those of resources. Raises ``SpecError``."""
     problems = Problems()
     own = missing_of(project, target, missing)
     sources, complete = read_specs(project, target, problems, own)
@@ -160,7 +160,7 @@ def _load(project: Project, target: Target, missing: Iterable[Missing], digest: 
     defaults = Defaults(project, names, problems)
     location = TargetLocation(target.region, target.account_id)
     defaults.check(entries, location, problems, complete=complete)
-    build = _resource_builder(project, location, defaults, problems, digest)
+    build = _resource_builder(project, location, defaults, problems, make_digest)
     resources: dict[Address, DesiredResource] = {}
     keys: list[DesiredResource] = []
     for address in sorted(entries, key=_order):
@@ -168,7 +168,7 @@ def _load(project: Project, target: Target, missing: Iterable[Missing], digest: 
         resource = build(entry)
         resources[address] = resource
         if "streamKey" in entry.body:
-            keys.append(_stream_key(project, names, entry, resource, defaults, problems, digest))
+            keys.append(_stream_key(project, names, entry, resource, defaults, problems, make_digest))
     resources.update((key.address, key) for key in keys)
     check_across_resources(entries, resources, problems, complete=complete)
     warnings = warnings_of(entries, resources)
@@ -201,7 +201,7 @@ class _Resolved(NamedTuple):
 
 
 def _resource_builder(
-    project: Project, location: TargetLocation, defaults: Defaults, problems: Problems, digest: Digest
+    project: Project, location: TargetLocation, defaults: Defaults, problems: Problems, make_digest: MakeDigest
 ) -> Callable[[Entry], DesiredResource]:
     """Return a function that builds one resource and adds its problems to ``problems``.
 
@@ -231,7 +231,7 @@ def _resource_builder(
             protect=resolved.protect,
             public_key=resolved.public_key,
             where=entry.where,
-            digest=digest,
+            make_digest=make_digest,
         )
         # The overlap is in no digest, so that changing it alone is not a pending change.
         return resource._replace(overlap=overlap_of(entry)) if "rotation" in entry.body else resource
@@ -304,7 +304,7 @@ def _stream_key(
     channel: DesiredResource,
     defaults: Defaults,
     problems: Problems,
-    digest: Digest,
+    make_digest: MakeDigest,
 ) -> DesiredResource:
     """Return the stream key of a channel. It is protected as its channel is, which cannot receive a stream without it."""
     address = Address(KindName.STREAM_KEY, entry.address.id)
@@ -318,7 +318,7 @@ def _stream_key(
         ignore_tags=project.ignore_tags,
         protect=channel.protect,
         where=entry.where,
-        digest=digest,
+        make_digest=make_digest,
     )
     label, sink = read_stream_key_options(entry, project.default_stream_key, {**names, "id": address.id}, problems)
     return with_options(key, label, sink, entry, len(tags), problems) if label or sink else key

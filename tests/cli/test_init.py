@@ -96,7 +96,7 @@ def test_the_workflows_are_those_of_the_forge_and_plan_the_account(
     assert (ran.code, "secret" in ran.out + ran.err) == (0, False)
     written = files(folder)
     assert sorted(written) == sorted([*PLAIN, *workflows])
-    # What has to be set is said, since the files are written with an organisation that does not exist.
+    # It names what has to be set, since the files are written with an organisation that does not exist.
     assert (", set the roles" in ran.out, ran.out.splitlines()[-1].startswith("Before the ")) == (bool(workflows),) * 2
     assert loaded(written["ivs-reconciler.yaml"])["targets"]["prod"] == {"region": "eu-west-1", "accountId": OTHER}
     for name in workflows:

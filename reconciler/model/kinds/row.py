@@ -183,7 +183,7 @@ class Kind:
         return self.title[:-1] + "ies" if self.title.endswith("cy") else self.title + "s"
 
     def counted(self, count: int, what: str = "") -> str:
-        """Return a number of resources of this kind in words: ``1 channel``, ``2,000 channels``; ``what`` stands before the kind."""
+        """Return a number of resources of this kind in words: ``1 channel``, ``2,000 channels``; ``what`` comes before the kind."""
         return f"{count:,} {f'{what} ' if what else ''}{self.title if count == 1 else self.titles}"
 
     @property
