@@ -141,7 +141,7 @@ def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
 def why_different(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
     """Return the reason of an update in place, and its explanation: the fields and tags that differ."""
     names = names_of(fields)
-    differ = [f"{names} {'differ' if ', ' in names else 'differs'} from the spec"] if names else []
+    differ = [f"{names} {'differ' if ', ' in names else 'differs'}"] if names else []
     # The recorded digest of the spec differs with anything else.
     if keys := ", ".join(change.tag for change in tags if change.tag != SPEC):
         differ.append(f"tags differ: {keys}")

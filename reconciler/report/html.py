@@ -115,8 +115,9 @@ def _parameters(step: Step) -> str:
     return shown + words.until_words(step)
 
 
-def _in_sync(target: TargetPlan) -> str:
-    return f"{target.name} is in sync ({words.in_sync_words(target)})"
+def _unchanged(target: TargetPlan, of_revisions: bool) -> str:
+    counts = words.in_sync_words(target)
+    return f"{target.name} ({counts})" if of_revisions else f"{target.name} is in sync ({counts})"
 
 
 def _sanitized(value: object) -> str:
@@ -308,7 +309,7 @@ _FILTERS = {
     "headline": words.headline,
     "ignored_heading": words.ignored_heading,
     "ignored_words": words.ignored_words,
-    "in_sync_words": _in_sync,
+    "unchanged_words": _unchanged,
     "kind_title": lambda kind: KINDS[kind].title,
     "notables": words.notable_changes,
     "notice_class": _NOTICE_CLASSES.__getitem__,

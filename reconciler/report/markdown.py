@@ -231,7 +231,9 @@ def _overview(targets: Sequence[TargetPlan], facts: Mapping[str, str]) -> Sectio
     total |= {name: counts for name, counts in others.items() if any(counts)}
     total["Unchanged"] = [target.summary.unchanged for target in targets]
     counts = {target.name: [count_cell(column[at]) for column in total.values()] for at, target in enumerate(targets)}
-    where = {target.name: [code(target.account_id), code(target.region)] for target in targets}
+    where = {
+        target.name: [code(target.account_id) if target.account_id else "·", code(target.region)] for target in targets
+    }
     table = targets_table(
         ["Account", "Region", *total], {name: [*where[name], *row] for name, row in counts.items()}, left=2
     )
@@ -283,7 +285,7 @@ def _counts_words(target: TargetPlan, counts: str) -> str:
 
 def _target(target: TargetPlan, facts: Mapping[str, str]) -> Section:
     where = {"Account": target.account_id, "Region": target.region, **facts}
-    counts = summary_words(target.summary) if target.actions else f"No changes. In sync ({in_sync_words(target)})"
+    counts = summary_words(target.summary) if target.actions else f"No changes ({in_sync_words(target)})"
     counts = _counts_words(target, counts)
     head = [f"### {code(target.name)}", f"**{counts}**", *facts_line(where), *_table(target)]
     return _section(target, head, f"**{code(target.name)}**: {counts}")

@@ -103,7 +103,9 @@ def ansi(text: str, tone: str) -> str:
 
 def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str:
     """Return the whole plan. ``calls`` shows each action by itself, with its AWS calls."""
-    targets = [render_target(target, paint=paint, calls=calls) for target in plan.targets]
+    targets = [
+        render_target(target, paint=paint, calls=calls, of_revisions=plan.of_revisions) for target in plan.targets
+    ]
     if plan.options.allowances:
         targets.append(f"{OVERRIDES}: {paint(', '.join(plan.options.allowances), 'change')}\n")
     head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
@@ -131,6 +133,7 @@ def render_drifts(
 _STATE_TONES = {
     "applied": "good",
     "in sync": "good",
+    "unchanged": "good",
     "with changes": "change",
     "pending": "change",
     "with drift": "bad",
@@ -161,8 +164,8 @@ def _settings(plan: Plan, paint: Paint) -> list[str]:
     return ["\n".join((paint(f"{SETTINGS}:", "bold"), *lines)) + "\n"] if lines else []
 
 
-def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = False) -> str:
-    """Return the plan of one account and region."""
+def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = False, of_revisions: bool = False) -> str:
+    """Return the plan of one account and region, or the comparison of two revisions for it."""
     account = f"account {target.account_id}, " if target.account_id else ""
     lines = [paint(f"{target.name}: {account}region {target.region}", "bold")]
     shown, shared = shown_actions(target.actions, each=calls)
@@ -181,10 +184,14 @@ def render_target(target: TargetPlan, *, paint: Paint = plain, calls: bool = Fal
     if calls and target.not_read:
         lines += ["", f"  not read: {', '.join(KINDS[kind].titles for kind in target.not_read)} (none in the spec)"]
     lines.append("")
-    if not target.actions:
-        lines.append(f"{paint('No changes.', 'good')} {target.name} is in sync ({in_sync_words(target)}).")
+    name, counts = sanitize(target.name), in_sync_words(target)
+    if target.actions:
+        title = paint("Comparison" if of_revisions else "Plan", "bold")
+        lines.append(f"{title} for {name}: {summary_words(target.summary)}.")
+    elif of_revisions:
+        lines.append(f"{paint('No changes', 'good')} in {name} ({counts}).")
     else:
-        lines.append(f"{paint('Plan', 'bold')} for {target.name}: {summary_words(target.summary)}.")
+        lines.append(f"{paint('No changes.', 'good')} {name} is in sync ({counts}).")
     return "\n".join(lines) + "\n"
 
 

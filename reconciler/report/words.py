@@ -81,7 +81,17 @@ OVERVIEW_FROM = 4
 """From so many targets on, a report begins with all of them at a glance."""
 
 _MIN_END_SECONDS = 5.0
-_STATES = ("applied", "in sync", "with changes", "pending", "with drift", "incomplete", "interrupted", "failed")
+_STATES = (
+    "applied",
+    "in sync",
+    "unchanged",
+    "with changes",
+    "pending",
+    "with drift",
+    "incomplete",
+    "interrupted",
+    "failed",
+)
 
 
 class TargetState(NamedTuple):
@@ -95,11 +105,12 @@ class TargetState(NamedTuple):
 
 
 def plan_states(plan: Plan) -> list[TargetState]:
-    """Return the states of all targets of a plan, those that failed at the end."""
+    """Return the states of all targets of a plan, those that failed at the end. Of two revisions, none is in sync or out of it."""
+    same = "unchanged" if plan.of_revisions else "in sync"
     return [
         TargetState(one.name, one.account_id, one.region, "with changes", summary_words(one.summary))
         if one.actions
-        else TargetState(one.name, one.account_id, one.region, "in sync")
+        else TargetState(one.name, one.account_id, one.region, same)
         for one in plan.targets
     ] + failed_states({one.name: one.message for one in plan.failed})
 

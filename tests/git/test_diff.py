@@ -153,7 +153,24 @@ def test_no_checkout_changes_and_no_credentials_or_network_are_needed(repo: Path
 def test_the_exit_code_tells_differences_only_when_asked(repo: Path) -> None:
     assert diff(repo, "base..head").code == 0
     assert diff(repo, "base..base", "--detailed-exitcode").code == 0
-    assert "No changes. dev is in sync (6 resources)." in diff(repo, "base..base").out
+
+
+def test_a_comparison_calls_nothing_in_sync_and_blames_no_account(repo: Path) -> None:
+    same = diff(repo, "base..base")
+    assert same.out.endswith("No changes in dev (6 resources).\n")
+    changed = diff(repo, "base..head")
+    assert "Comparison for dev: " in changed.out
+    for view in ("text", "markdown", "html"):
+        for range_ in ("base..base", "base..head"):
+            said = diff(repo, range_, "--format", view).out
+            assert "in sync" not in said.partition("</head>")[2 if view == "html" else 0], (view, range_)
+            assert "from the spec" not in said.partition("</head>")[2 if view == "html" else 0], (view, range_)
+    several = yaml.safe_load((repo / "ivs-reconciler.yaml").read_text(encoding="utf-8"))
+    several["targets"] = {name: {"region": "us-west-2", "sandbox": f".sandbox/{name}.db"} for name in "abcd"}
+    (repo / "ivs-reconciler.yaml").write_text(yaml.safe_dump(several), encoding="utf-8")
+    git(repo, "commit", "-qam", "four")
+    assert diff(repo, "HEAD..HEAD").out.partition("\n\n")[2].startswith("4 targets: 4 unchanged.\n")
+    assert "`(empty)`" not in diff(repo, "HEAD..HEAD", "--format", "markdown").out
 
 
 def test_a_resource_that_left_the_spec_is_a_difference_also_where_it_stays(repo: Path) -> None:

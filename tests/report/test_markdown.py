@@ -49,7 +49,7 @@ def test_a_cut_plan_looks_as_it_did() -> None:
 
 
 def test_an_empty_target_says_no_changes() -> None:
-    assert "**No changes. In sync (41 resources, 3 unmanaged)**" in markdown.render_targets(a_target())
+    assert "**No changes (41 resources, 3 unmanaged)**" in markdown.render_targets(a_target())
 
 
 def test_facts_given_by_the_caller_stand_at_the_top() -> None:
