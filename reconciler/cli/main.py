@@ -178,7 +178,7 @@ def _handle_sigterm() -> None:
 
 def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lambda: None) -> int:
     """Run the command line and return the exit code (see ``ExitCode``). ``started`` is called once the arguments are parsed."""
-    _open_missing_streams()
+    _prepare_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As stderr does by default: a character that the encoding lacks is shown as an escape and raises nothing.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -227,12 +227,21 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
     return code
 
 
-def _open_missing_streams() -> None:
-    """Open the null device for a closed stdout or stderr: a report must not go to a file or socket that got the free descriptor."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+def _prepare_streams() -> None:
+    """Open the null device for a closed stdout or stderr, and give back the buffer that PYTHONUNBUFFERED takes from them.
+
+    A report must not go to a file or socket that got the free descriptor. Without a buffer a write that a full disk or a
+    signal cuts short raises nothing, and the rest of the text is lost.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the process ends
+        elif isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+            buffered = open(  # noqa: SIM115 - as above
+                stream.fileno(), "w", buffering=1, encoding=stream.encoding, errors=stream.errors, closefd=False
+            )
+            setattr(sys, name, buffered)
 
 
 def _flush_stdout() -> None:

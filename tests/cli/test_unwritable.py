@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import signal
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +21,8 @@ from tests.cli.at_terminal import at_terminal
 from tests.cli.support import ACCOUNT, Ran, client, run, stack
 
 COUNT = 12
+PIPE = 65_536
+"""The bytes that a pipe holds."""
 FULL = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
 """Runs a command that cannot make any file larger than so many bytes."""
 
@@ -145,6 +152,45 @@ def test_a_refusal_that_cannot_be_written_is_still_one(folder: Path) -> None:
             check=False,
         )
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_to_a_disk_that_fills_up_is_an_error(folder: Path, unbuffered: str) -> None:
+    with (folder / "schema.json").open("w") as report:
+        done = subprocess.run(
+            [sys.executable, "-c", FULL, "16384", "-m", "reconciler", "schema"],
+            cwd=folder,
+            stdout=report,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "output: file too large; make it writable and run again\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_gets_all_of_the_output_of_a_run_that_is_suspended(folder: Path, unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "schema"],
+        cwd=folder,
+        stdout=writer,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    ) as process:
+        os.close(writer)
+        while int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder) < PIPE:
+            time.sleep(0.01)
+        time.sleep(0.05)  # until it waits for its reader
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGCONT)
+        text = b""
+        while part := os.read(reader, PIPE):
+            text += part
+    os.close(reader)
+    assert process.returncode == 0
+    json.loads(text)
 
 
 def test_no_temporary_directory_is_named_as_such(folder: Path) -> None:
