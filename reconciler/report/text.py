@@ -56,6 +56,7 @@ from reconciler.report.words import (
     overview_words,
     plan_states,
     plural,
+    remedies,
     resources_words,
     settings_words,
     shards_line,
@@ -127,7 +128,9 @@ def render_drifts(
     """Return the drift reports of all targets. ``failed`` are those that could not be read, and why; ``shards`` those that the targets are of."""
     each = [render_drift(report, paint=paint, verbose=verbose) for report in reports]
     head = [shards_line(shards, len(reports) + len(failed)) + "\n"] if shards else []
-    return "\n".join((*head, *_overview(drift_states(reports, failed), paint, always=bool(failed)), *each))
+    end = "".join(f"{line}\n" for line in remedies(reports))
+    overview = _overview(drift_states(reports, failed), paint, always=bool(failed))
+    return "\n".join((*head, *overview, *each, *filter(None, [end])))
 
 
 _STATE_TONES = {

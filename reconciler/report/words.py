@@ -360,6 +360,18 @@ def headline(*reports: DriftReport) -> str:
     return "No drift, changes pending" if any(report.pending for report in reports) else "No drift"
 
 
+_REMEDIES: Mapping[DriftStatus, str] = {
+    DriftStatus.DRIFT: "Run apply to restore the values of the spec, or drift --accept ADDRESS to write the live values into the spec.",
+    DriftStatus.MISSING: "Run apply to recreate what is missing, or remove it from the spec.",
+}
+
+
+def remedies(reports: Iterable[DriftReport]) -> list[str]:
+    """Return how to revert and how to accept the drift of reports, a line for each status that allows both."""
+    found = {finding.status for report in reports for finding in report.findings}
+    return [line for status, line in _REMEDIES.items() if status in found]
+
+
 def drift_counts(*reports: DriftReport) -> str:
     """Return the counts of drift reports that are not zero, added up."""
     found = Counter(finding.status for report in reports for finding in report.findings)

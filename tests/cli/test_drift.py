@@ -58,6 +58,17 @@ def test_every_status_is_reported(folder: Path) -> None:
     assert [one["name"] for one in target["unmanaged"]] == ["theirs"]
 
 
+def test_text_with_drift_ends_with_how_to_revert_or_accept_it(folder: Path) -> None:
+    revert, recreate = (
+        "Run apply to restore the values of the spec, or drift --accept ADDRESS to write the live values into the spec.",
+        "Run apply to recreate what is missing, or remove it from the spec.",
+    )
+    assert run(folder, "drift").out.endswith(f"\n\n{revert}\n{recreate}\n")
+    for address, last in (("channel/main", revert), ("channel/side", recreate)):
+        assert run(folder, "drift", "--only", address).out.splitlines()[-1] == last
+    assert "Run apply" not in run(folder, "drift", "--only", "stream-key/main").out
+
+
 @pytest.mark.parametrize("view", ["text", "json", "markdown", "html", "junit"])
 def test_what_is_ignored_is_counted_and_named_in_every_view(folder: Path, view: str) -> None:
     shown = run(
