@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
 
 from reconciler.errors import ExitCode
@@ -131,8 +132,11 @@ class Parser(argparse.ArgumentParser):
                 takes_value = False
 
     def _refuse(self, unknown: list[str]) -> NoReturn:
-        near = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
-        self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+        hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+        names = list(takewhile(lambda word: not word.startswith("-"), unknown))
+        if names and "sandbox" not in self.prog:  # whose verbs have no targets
+            hint = f"; to select a target, use {' '.join(f'-t {name}' for name in names)}"
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a word that is no verb or choice, and name the nearest one."""

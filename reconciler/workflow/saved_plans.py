@@ -33,7 +33,8 @@ def load_plan(path: Path) -> Plan:
             piped = read_report(path)  # once: what describes another output reads it again
         return read_plan([piped] if piped else report_parts(path))
     except OSError as error:
-        raise UsageError(f"{path}: {os_reason(error)}; pass a file saved by plan --out") from None
+        target = "" if path.suffix else f", or -t {path.name} to select a target"
+        raise UsageError(f"{path}: {os_reason(error)}; pass a file saved by plan --out{target}") from None
     except (UsageError, PlanRefused) as error:
         raise _other_output(path, piped) or type(error)(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:

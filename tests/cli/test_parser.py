@@ -201,6 +201,8 @@ def test_a_shortened_approval_applies_nothing(tmp_path: Path, word: str) -> None
         (("plan", "--format", "jsn"), "(choose from text, json, markdown, html); did you mean json?"),
         (("iam-policy", "aply"), "(choose from plan, apply); did you mean apply?"),
         (("frobnicate",), "unknown command 'frobnicate'\n"),
+        (("plan", "prod"), "unrecognized arguments: prod; to select a target, use -t prod\n"),
+        (("drift", "dev", "prod", "-v"), "dev prod; to select a target, use -t dev -t prod\n"),
     ],
 )
 def test_a_typo_is_answered_with_the_nearest_word(tmp_path: Path, words: tuple[str, ...], hint: str) -> None:

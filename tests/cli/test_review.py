@@ -71,7 +71,13 @@ def test_a_plan_file_without_end_is_refused_within_bounds(folder: Path, verb: st
 def test_a_missing_plan_file_is_named_in_the_words_of_the_other_messages(folder: Path) -> None:
     shown = run(folder, "show", "nowhere.json")
     assert shown.code == 1
-    assert "nowhere.json: no such file or directory; pass a file saved by plan --out" in shown.err
+    assert "nowhere.json: no such file or directory; pass a file saved by plan --out\n" in shown.err
+    for verb in ("apply", "show"):
+        named = run(folder, verb, "prod", "--auto-approve" if verb == "apply" else "-v")
+        assert (
+            "prod: no such file or directory; pass a file saved by plan --out, or -t prod to select a target"
+            in named.err
+        )
 
 
 def test_a_count_that_is_none_is_refused_in_words(folder: Path) -> None:
