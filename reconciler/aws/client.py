@@ -10,7 +10,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from reconciler import logs
 from reconciler.aws.limiter import Pacer, backoff_seconds, is_throttle, may_repeat, repeat_class
@@ -18,6 +19,8 @@ from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model.kinds import KINDS, OPERATIONS, SERVICES, Kind, Repeat, Service
 from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.terminal import mask_stream_keys
+
+T = TypeVar("T")
 
 
 class Answer(NamedTuple):
@@ -34,6 +37,20 @@ class ReadCalls(Protocol):
     def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
         """Return the answer of a call to a service; ``None`` is IVS. Raises ``AwsError``."""
         ...
+
+
+def answer_of(call: Callable[[], T], operation: str, *, writes: bool, service: str = "ivs") -> T:
+    """Return what a call of botocore returns. Raises ``AwsError``, without botocore's error, whose text may hold a secret.
+
+    ``writes`` and ``service`` are those of ``errors.to_aws_error``.
+    """
+    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error  # loads botocore, which the caller has loaded already
+
+    try:
+        return call()
+    except BOTO_ERRORS as error:
+        failure = to_aws_error(error, operation, writes=writes, service=service)
+    raise failure from None
 
 
 Path = tuple[str, ...]
@@ -200,16 +217,12 @@ class IvsGateway:
     def _send(
         self, operation: str, parameters: Mapping[str, object], *, writes: bool, secrets: list[str] | None
     ) -> tuple[dict[str, object], str]:
-        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error  # loads botocore, which a client has loaded already
-
         method = self._methods.get(operation)
         if method is None:
             raise self._unknown(operation)
-        try:
-            with self._slots:
-                data: dict[str, Any] = getattr(self._client, method)(**parameters)
-        except BOTO_ERRORS as error:
-            raise to_aws_error(error, operation, writes=writes, service=self._prefix) from None
+        send = partial(getattr(self._client, method), **parameters)
+        with self._slots:
+            data: dict[str, Any] = answer_of(send, operation, writes=writes, service=self._prefix)
         metadata = data.pop("ResponseMetadata", {})
         request_id = mask_stream_keys(str(metadata.get("RequestId") or ""))
         if secrets is not None and isinstance(

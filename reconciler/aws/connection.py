@@ -14,24 +14,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
-from reconciler.aws.client import Answer, ReadCalls
+from reconciler.aws.client import MAX_CONNECTIONS, Answer, IvsGateway, ReadCalls
+from reconciler.aws.denials import CREDENTIAL_CODES, DENIED_CODES, describe
+from reconciler.aws.limiter import PROCESS_PACERS, is_aws
 from reconciler.errors import UNREADABLE, AwsError, UsageError
 from reconciler.model.kinds import AppliedQuotas
 from reconciler.model.kinds.ivs import IVS
-from reconciler.model.resource import StackHold
+from reconciler.model.resource import StackHold, Trail
 from reconciler.model.target import HOME_REGIONS, Sink, Target
 from reconciler.network import has_endpoint
 
 if TYPE_CHECKING:
-    from botocore.session import Session
-
-    from reconciler.aws.client import IvsGateway, OnRequest
+    from reconciler.aws.client import OnRequest
     from reconciler.aws.limiter import Pacer, Pacers
     from reconciler.aws.stores import Parameters
-    from reconciler.model.resource import Trail
 
 
 _STACK_RESOURCES = "DescribeStackResources"
@@ -40,8 +40,6 @@ _LEFT = ("DELETE_COMPLETE", "DELETE_SKIPPED")
 
 
 def _no_trail(operations: Sequence[str], since: datetime) -> Trail:
-    from reconciler.model.resource import Trail
-
     del operations, since
     return Trail()
 
@@ -103,9 +101,7 @@ def connect(
     ``on_request`` is called for every request sent. The caller's account is read from STS first, and compared with the target's.
     Raises ``UsageError`` for a region without IVS or an invalid endpoint URL, ``AwsError`` if AWS or the connection fails or the account differs.
     """
-    from reconciler.aws.client import MAX_CONNECTIONS, IvsGateway
     from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-    from reconciler.aws.limiter import PROCESS_PACERS
     from reconciler.aws.session import open_client, open_session
     from reconciler.aws.stores import SecretPublisher, open_parameters
 
@@ -130,7 +126,15 @@ def connect(
         del sts  # an apply keeps the connections of all its targets
         _check_account(target, account_id, caller_arn)
         services = _Services(
-            stack, target, session, endpoint, account_id, ivs, pacers or PROCESS_PACERS, sleep, on_request
+            stack,
+            target,
+            partial(open_client, session),
+            endpoint,
+            account_id,
+            ivs,
+            pacers or PROCESS_PACERS,
+            sleep,
+            on_request,
         )
         gateway = services.gateway(IVS.client)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
@@ -152,11 +156,14 @@ def connect(
 
 @dataclass(slots=True)
 class _Services:
-    """The other clients of one target, opened on first use, and what is read through them. ``stack`` closes those that are kept."""
+    """The other clients of one target, opened on first use, and what is read through them.
+
+    ``new_client`` opens a client of the target's session; ``stack`` closes those that are kept.
+    """
 
     stack: ExitStack
     target: Target
-    session: Session
+    new_client: Callable[..., Any]
     endpoint: str | None
     account_id: str
     ivs: Any  # botocore builds its clients at run time
@@ -169,8 +176,6 @@ class _Services:
 
     def gateway(self, service: str) -> IvsGateway:
         """Return the gateway of a service, opened on first use."""
-        from reconciler.aws.client import MAX_CONNECTIONS, IvsGateway
-
         with self.opening:
             if service not in self.gateways:
                 client = self.ivs
@@ -195,7 +200,6 @@ class _Services:
 
     def trail(self, operations: Sequence[str], since: datetime) -> Trail:
         """Return the calls of operations since a time, from CloudTrail."""
-        from reconciler.aws.client import IvsGateway
         from reconciler.aws.cloudtrail import PACERS, SERVICE, read_trail
 
         with closing(self._open(SERVICE, 1)) as client:
@@ -209,9 +213,7 @@ class _Services:
 
     def store(self, service: str) -> Any:
         """Return a client of a store of values, whose endpoint is never that of IVS. The caller closes it."""
-        from reconciler.aws.session import open_client
-
-        return open_client(self.session, service, self.target, None, 1)
+        return self.new_client(service, self.target, None, 1)
 
     def rest(self) -> None:
         """Close the sockets of clients; a client opens new ones for its next call."""
@@ -219,10 +221,8 @@ class _Services:
             client.close()
 
     def _open(self, service: str, connections: int, **seconds: float) -> Any:
-        from reconciler.aws.session import open_client
-
         endpoint = self.endpoint or _endpoint_beside_ivs(self.ivs.meta.endpoint_url, service)
-        return open_client(self.session, service, self.target, endpoint, connections, **seconds)
+        return self.new_client(service, self.target, endpoint, connections, **seconds)
 
     def _pacer(self, pacers: Pacers, client: Any, service: str) -> Pacer | None:
         if not self.target.paced:
@@ -238,8 +238,6 @@ def _read_holds(calls: ReadCalls, arns: Sequence[str]) -> dict[str, StackHold]:
     stack with ``DeletionPolicy: Retain`` has the status ``DELETE_SKIPPED``, or is not found.
     A refusal is part of the result, because only an adoption depends on it; after one, nothing more is asked.
     """
-    from reconciler.aws.denials import DENIED_CODES, describe
-
     found: dict[str, StackHold] = {}
     for arn in arns:
         if arn in found:
@@ -276,8 +274,6 @@ def _check_account(target: Target, account_id: str, caller_arn: str) -> None:
 
 def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
     """Return the caller's account and ARN."""
-    from reconciler.aws.errors import CREDENTIAL_CODES
-
     try:
         identity = sts.call("GetCallerIdentity", {}).data
     except AwsError as error:
@@ -301,8 +297,6 @@ def _caller_identity(sts: IvsGateway) -> tuple[str, str]:
 
 def _endpoint_beside_ivs(ivs_url: str, service: str) -> str | None:
     """Return the IVS endpoint for another service if the environment redirects only IVS, or ``None`` for botocore's choice."""
-    from reconciler.aws.limiter import is_aws
-
     variable = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
     return None if is_aws(ivs_url) or has_endpoint(variable) else ivs_url
 

@@ -13,6 +13,24 @@ from reconciler.model.kinds import Kind
 
 DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
 
+CREDENTIAL_CODES = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
+"""Error codes of rejected credentials (API reference, page "Common errors", and STS)."""
+
 _UNKNOWN_CODES = frozenset(
     {"UnknownOperation", "UnknownOperationException", "MissingAuthenticationTokenException", "NotImplemented"}
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
-from reconciler.aws.denials import DENIED_CODES
+from reconciler.aws.denials import CREDENTIAL_CODES, DENIED_CODES
 from reconciler.aws.limiter import THROTTLES
 from reconciler.aws.session import (
     CredentialRequest,
@@ -30,24 +30,6 @@ from reconciler.terminal import mask_stream_keys, mask_urls, sanitize, shortened
 
 BOTO_ERRORS = (boto.BotoCoreError, boto.ClientError, ResponseParserError, RecursionError)
 """Everything that botocore raises for a failed call; its parsers call themselves for each level of an answer."""
-
-CREDENTIAL_CODES = frozenset(
-    {
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    }
-)
-"""Error codes of rejected credentials (API reference, page "Common errors", and STS)."""
 
 _NAMES = {"secretsmanager": "Secrets Manager", "ssm": "Parameter Store"} | {
     service.prefix: service.title for service in SERVICES.values()

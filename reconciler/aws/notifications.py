@@ -9,13 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING
 
+from reconciler.aws.client import Answer, IvsGateway, answer_of
 from reconciler.errors import UNREADABLE, AwsError
 from reconciler.model.target import Receiver, Target
-
-if TYPE_CHECKING:
-    from reconciler.aws.client import Answer
 
 SOURCE = "ivs-reconciler"
 DETAIL_TYPE = "ivs-reconciler drift"
@@ -88,16 +85,13 @@ def put_event(
 def _call(
     receiver: Receiver, service: str, operation: str, parameters: Mapping[str, object], sleep: Callable[[float], None]
 ) -> Answer:
-    from reconciler.aws.client import IvsGateway
-    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
     from reconciler.aws.session import open_client, open_session
 
     target = Target(
         name=receiver.name, region=receiver.arn.split(":")[3], profile=receiver.profile, role_arn=receiver.role_arn
     )
-    try:
-        client = open_client(open_session(target, None), service, target, None, 1)
-    except BOTO_ERRORS as error:
-        raise to_aws_error(error, operation, writes=True) from None
+    client = answer_of(
+        lambda: open_client(open_session(target, None), service, target, None, 1), operation, writes=True
+    )
     with closing(client):
         return IvsGateway(client, pacer=None, sleep=sleep).call(operation, parameters)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from reconciler.aws.client import answer_of
 from reconciler.errors import UNREADABLE, AwsError
 from reconciler.model.target import LockHolder, S3Lock, Target, holder_from_json, holder_to_json
 
@@ -18,6 +19,21 @@ _MISSING = frozenset({"NoSuchKey", "404"})
 _CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 
 OpenClient = Callable[[], Any]  # botocore builds its clients at run time
+
+
+def open_s3(target: Target, connections: int, *, region: str | None = None, **seconds: float) -> Any:
+    """Return a client of S3 with the credentials of a target, in its region by default. Raises botocore's errors, and ``ValueError`` for a bad URL.
+
+    ``seconds`` are the timeouts of ``session.open_client``.
+    """
+    from reconciler.aws.session import (  # botocore, for projects with a lock or state in S3 only
+        open_client,
+        open_session,
+    )
+
+    session = open_session(target, target.endpoint_url)
+    # The target's endpoint is that of IVS; botocore finds that of S3, including AWS_ENDPOINT_URL_S3.
+    return open_client(session, "s3", target._replace(region=region or target.region), None, connections, **seconds)
 
 
 class ListedObject(NamedTuple):
@@ -95,12 +111,7 @@ class S3Object:
 
     def _read_body(self, body: Any) -> bytes:
         """Return the object's content. Raises ``AwsError``, also if it is too long."""
-        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-
-        try:
-            content: bytes = body.read(self._max_bytes + 1)
-        except BOTO_ERRORS as error:
-            raise to_aws_error(error, "GetObject", writes=False) from None
+        content: bytes = answer_of(lambda: body.read(self._max_bytes + 1), "GetObject", writes=False)
         if len(content) > self._max_bytes:
             raise AwsError(
                 f"{self.where} is not {self._article}: it is larger than {self._max_bytes} bytes; choose another key",
@@ -110,14 +121,14 @@ class S3Object:
         return content
 
     def _call(self, method: str, *, writes: bool, **parameters: object) -> Any:
-        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-
         operation = "PutObject" if writes else "GetObject"
         for left in reversed(range(self._tries)):
             try:
-                return getattr(self._open_client(), method)(**self._place, **parameters)
-            except BOTO_ERRORS as error:
-                failure = to_aws_error(error, operation, writes=writes)
+                return answer_of(
+                    lambda: getattr(self._open_client(), method)(**self._place, **parameters), operation, writes=writes
+                )
+            except AwsError as error:
+                failure = error
             if left and failure.retryable:
                 self._sleep(_PAUSE_SECONDS)
             else:
@@ -131,26 +142,27 @@ class S3Object:
 
 def list_objects(open_client: OpenClient, bucket: str, prefix: str, limit: int) -> Iterator[ListedObject]:
     """Yield up to ``limit`` objects below a prefix, in the order of their keys. Raises ``AwsError``."""
-    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-
     found = 0
-    token: dict[str, str] = {}
+    following: dict[str, str] = {}
+
+    def list_page() -> Any:
+        return open_client().list_objects_v2(Bucket=bucket, Prefix=prefix, **following)
+
     while True:
         try:
-            answer = open_client().list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
-        except BOTO_ERRORS as error:
-            failure = to_aws_error(error, "ListObjectsV2", writes=False)
-            failure.args = (f"s3://{bucket}/{prefix} cannot be listed: {failure}; allow s3:ListBucket on it",)
-            raise failure from None
+            answer = answer_of(list_page, "ListObjectsV2", writes=False)
+        except AwsError as error:
+            error.args = (f"s3://{bucket}/{prefix} cannot be listed: {error}; allow s3:ListBucket on it",)
+            raise
         for item in answer.get("Contents", ()):
             if found == limit:
                 return
             found += 1
             yield ListedObject(str(item["Key"]), str(item.get("ETag", "")), int(item.get("Size", 0)))
-        following = answer.get("NextContinuationToken")
-        if not following:
+        token = answer.get("NextContinuationToken")
+        if not token:
             return
-        token = {"ContinuationToken": str(following)}
+        following = {"ContinuationToken": str(token)}
 
 
 _MAX_BYTES = 64 * 1024
@@ -199,11 +211,5 @@ class S3LockBackend:
 
     def _client(self) -> Any:
         if self._made is None:
-            from reconciler.aws.session import open_client, open_session
-
-            session = open_session(self._target, self._target.endpoint_url)
-            # The target's endpoint is that of IVS; botocore finds that of S3, including AWS_ENDPOINT_URL_S3.
-            self._made = open_client(
-                session, "s3", self._target._replace(region=self._lock.region or self._target.region), None, 1
-            )
+            self._made = open_s3(self._target, 1, region=self._lock.region)
         return self._made

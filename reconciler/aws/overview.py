@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from reconciler.aws.client import ReadCalls
+from reconciler.aws.client import ReadCalls, answer_of
 from reconciler.aws.denials import DENIED_CODES, describe, join_errors, why_unreadable
 from reconciler.aws.reader import Item, list_kind, read_streams, tags_of
 from reconciler.errors import AwsError
@@ -115,10 +115,9 @@ _MAX_QUOTAS = 2_000
 
 def read_quotas(client: Any) -> AppliedQuotas:  # botocore builds its clients at run time
     """Return the applied quotas, or why they are unknown. Reads once, without retries: the documented defaults are good enough."""
-    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-
     found: dict[str, int] = {}
-    try:
+
+    def list_quotas() -> None:
         pages = client.get_paginator("list_service_quotas")
         for service in dict.fromkeys(KINDS[kind].service.prefix for kind, quota in QUOTAS.items() if quota.code):
             for page in pages.paginate(
@@ -129,6 +128,9 @@ def read_quotas(client: Any) -> AppliedQuotas:  # botocore builds its clients at
                     for row in page.get("Quotas") or ()
                     if "QuotaCode" in row and row.get("Value") is not None
                 )
-    except BOTO_ERRORS as error:
-        return AppliedQuotas(error=describe(to_aws_error(error, "ListServiceQuotas", writes=False)))
+
+    try:
+        answer_of(list_quotas, "ListServiceQuotas", writes=False)
+    except AwsError as error:
+        return AppliedQuotas(error=describe(error))
     return AppliedQuotas(found) if found else AppliedQuotas(error="Service Quotas has no quotas for IVS")

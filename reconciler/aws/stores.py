@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from reconciler.aws.client import Answer, ReadCalls
+from reconciler.aws.client import Answer, ReadCalls, answer_of
 from reconciler.aws.denials import DENIED_CODES
 from reconciler.aws.limiter import backoff_seconds, may_repeat
 from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError, os_reason
@@ -204,16 +204,12 @@ class SecretPublisher:
         return lambda value: put(client, sink, value)
 
     def _client(self, sink: Sink) -> Any:
-        from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-
         service = _SERVICES[sink.store]
         # A botocore session is not thread-safe; its clients are.
         with self._lock:
             if service not in self._clients:
                 try:
-                    self._clients[service] = self._new_client(service)
-                except BOTO_ERRORS as error:
-                    raise to_aws_error(error, service, writes=False) from None
+                    self._clients[service] = answer_of(lambda: self._new_client(service), service, writes=False)
                 except ValueError as error:
                     raise AwsError(
                         f"cannot reach {sink}: {error}; correct {_ENDPOINTS[sink.store]}", code="BadEndpoint", calls=0
@@ -441,15 +437,13 @@ def _repeat(
     writes: bool = True,
 ) -> Any:
     """Return the answer of a call, which is sent again where that may help: each has the same result when it is repeated. Raises ``AwsError``."""
-    from reconciler.aws.errors import BOTO_ERRORS, to_aws_error
-
     calls = 0
     while True:
         calls += 1
         try:
-            return send()
-        except BOTO_ERRORS as error:
-            failure = to_aws_error(error, operation, writes=writes, service=service)
+            return answer_of(send, operation, writes=writes, service=service)
+        except AwsError as error:
+            failure = error
         if not may_repeat(failure, Repeat.SAME, calls):
             raise failure from None
         sleep(backoff_seconds(calls, draw()))

@@ -37,6 +37,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from reconciler import __version__, logs
+from reconciler.aws.notifications import publish, put_event
 from reconciler.drift.changes import NOTHING, Item, KnownFindings, Notification, changes_to_notify, failure_to_notify
 from reconciler.drift.report import DriftReport
 from reconciler.errors import AwsError, PublishError, UsageError, os_reason
@@ -310,12 +311,8 @@ def send(
             url = _variable(environment, receiver.url_env)
             post_webhook(url, created.json(), identity=created.id, secret=secret, sleep=sleep)
         case ReceiverType.SNS:
-            from reconciler.aws.notifications import publish  # noqa: PLC0415
-
             publish(receiver, subject=created.subject, text=created.text, identity=created.id, group=group, sleep=sleep)
         case ReceiverType.EVENT_BRIDGE:
-            from reconciler.aws.notifications import put_event  # noqa: PLC0415
-
             put_event(receiver, detail=created.json().decode(), resources=(), sleep=sleep)
         case _:
             assert_never(receiver.type)

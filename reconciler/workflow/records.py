@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from reconciler.aws.objects import ListedObject, S3Object, list_objects
+from reconciler.aws.objects import ListedObject, S3Object, list_objects, open_s3
 from reconciler.errors import UNREADABLE, AwsError, os_reason
 from reconciler.files import MAX_BYTES, read_private, replace_file
 from reconciler.model.target import Project, S3State, Target
@@ -202,19 +202,9 @@ class S3Records:
     def _client(self) -> Any:
         with self._lock:
             if self._made is None:
-                from reconciler.aws.session import open_client, open_session  # noqa: PLC0415 - botocore, for projects with state in S3 only
-
                 state = self._state
                 target = Target("state", state.region, profile=state.profile, role_arn=state.role_arn)
-                self._made = open_client(
-                    open_session(target, None),
-                    "s3",
-                    target,
-                    None,
-                    _CONNECTIONS,
-                    read_seconds=_READ_SECONDS,
-                    connect_seconds=_CONNECT_SECONDS,
-                )
+                self._made = open_s3(target, _CONNECTIONS, read_seconds=_READ_SECONDS, connect_seconds=_CONNECT_SECONDS)
             return self._made
 
 
