@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TextIO
@@ -114,7 +115,6 @@ def cells(text: str) -> int:
     shown = _STYLE.sub("", text)
     if shown.isascii():
         return len(shown)
-    import unicodedata  # noqa: PLC0415 - a shared library that ASCII text does not need
 
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in shown)
 
@@ -309,7 +309,6 @@ def display_json(value: object, **options: Any) -> str:
 
 
 def _harmless(char: str) -> str:
-    import unicodedata  # noqa: PLC0415 - a shared library that printable text does not need
 
     # Category C holds control, format (among them the direction overrides), surrogate and unassigned characters.
     # The two separators end a line in some readers.

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import (
@@ -18,11 +19,11 @@ from reconciler.cli.options import (
     did_you_mean,
     spec_of,
 )
+from reconciler.errors import AdoptionError, ExitCode, PlanRefused, Problem, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from reconciler.errors import Problem
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
     from reconciler.model.target import Target
@@ -60,10 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _adopt(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from reconciler.cli import approval
-    from reconciler.errors import ExitCode
     from reconciler.git.clone import head_commit
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import write_fitted
@@ -95,7 +93,6 @@ def _adopt(args: argparse.Namespace) -> int:
 
 def _address_arn_pairs(words: list[str]) -> dict[Address, str]:
     """Return the ARNs by address. Raises ``AdoptionError`` with all problems."""
-    from reconciler.errors import AdoptionError, Problem, UsageError
     from reconciler.model.address import Address
 
     if len(words) % 2:
@@ -120,8 +117,6 @@ def _target_to_adopt(
     adopt: Mapping[Address, str], targets: tuple[Target, ...], desired: Mapping[str, DesiredState]
 ) -> Target:
     """Return the target that has these addresses, and the region and account of their ARNs. Raises ``AdoptionError`` and ``UsageError``."""
-    from reconciler.errors import AdoptionError, UsageError
-
     problems = {target.name: _adopt_problems(adopt, target, desired[target.name]) for target in targets}
     fitting = [target for target in targets if not problems[target.name]]
     if not fitting:
@@ -135,7 +130,6 @@ def _target_to_adopt(
 
 
 def _adopt_problems(adopt: Mapping[Address, str], target: Target, desired: DesiredState) -> list[Problem]:
-    from reconciler.errors import Problem
     from reconciler.spec.adopt_file import faults_of
 
     return [
@@ -193,8 +187,6 @@ def run_forget(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from reconciler.cli import approval
     from reconciler.git.clone import head_commit
     from reconciler.plan.plan import PlanOptions
@@ -243,7 +235,6 @@ def _forget(args: argparse.Namespace) -> int:
 
 def _addresses_and_globs(words: Sequence[str]) -> tuple[frozenset[Address], tuple[str, ...]]:
     """Return the addresses and the globs among these words. Raises ``UsageError``."""
-    from reconciler.errors import UsageError
     from reconciler.model.address import Address
 
     exact: set[Address] = set()
@@ -289,8 +280,6 @@ def _check_forgettable(
     chosen: Mapping[str, frozenset[Address]],
 ) -> None:
     """Raise ``PlanRefused`` for what the spec still has, and ``UsageError`` for what is not managed."""
-    from reconciler.errors import PlanRefused, UsageError
-
     found = {address for addresses in chosen.values() for address in addresses}
     refused, unknown = [], []
     for word in (*sorted(map(str, exact)), *globs):

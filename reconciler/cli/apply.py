@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import (
@@ -23,14 +27,13 @@ from reconciler.cli.options import (
     project_of,
     spec_of,
 )
-from reconciler.cli.plan import add_executor, executor_of
+from reconciler.cli.plan import add_executor, executor_of, warn
+from reconciler.errors import AdoptionError, AwsError, StalePlan, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import ExitStack
-    from pathlib import Path
 
-    from reconciler.errors import AwsError
     from reconciler.executors import Executor, Task
     from reconciler.executors.fleet import ApplyElsewhere
     from reconciler.model.target import Project, Shards, Target
@@ -83,8 +86,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace, context: Context) -> int:
-    from reconciler.errors import UsageError
-
     if args.base and not args.plan_files:
         raise UsageError("--base needs a PLANFILE; to plan with a base, use plan --base REV --out FILE")
     if args.require_commit and not args.plan_files:
@@ -95,11 +96,7 @@ def _apply(args: argparse.Namespace, context: Context) -> int:
 
 
 def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
-    import contextlib
-    from pathlib import Path
-
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
-    from reconciler.cli.plan import warn
     from reconciler.executors.fleet import tasks_of
     from reconciler.git.clone import head_commit
     from reconciler.workflow.survey import combine_plans
@@ -122,11 +119,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
-    import contextlib
-    from functools import partial
-
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
-    from reconciler.errors import AdoptionError, AwsError, StalePlan
     from reconciler.executors.fleet import tasks_of
     from reconciler.git.committed import require_committed
     from reconciler.workflow.saved_plans import load_plan, mark_applied, plan_to_run, stale_reasons
@@ -184,9 +177,6 @@ def _checked(
 
     Raises ``StalePlan`` and ``UsageError`` if it does not.
     """
-    from pathlib import Path
-
-    from reconciler.errors import StalePlan
     from reconciler.git.clone import require_current
     from reconciler.git.revision import guarded, read_base
     from reconciler.workflow.reports import merge_plans
@@ -225,8 +215,6 @@ def _read(
 
     ``stack`` keeps connections open, ``missed`` receives the errors of the others. Raises ``AdoptionError``, ``AwsError`` and ``StalePlan``.
     """
-    import sys
-
     from reconciler.executors import Threads
     from reconciler.executors.fleet import ApplyElsewhere, read_all
     from reconciler.workflow.progress import reading
@@ -254,7 +242,6 @@ def _read(
 
 def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:
     """Return the plan of those targets of a shard that it has. Raises ``UsageError`` if it has none of them."""
-    from reconciler.errors import UsageError
     from reconciler.workflow.saved_plans import only_targets
 
     found = only_targets(plan, {target.name for target in targets})
@@ -265,8 +252,6 @@ def _of_shard(plan: Plan, targets: tuple[Target, ...], shard: Shards) -> Plan:
 
 def _refuse_plan_options(args: argparse.Namespace) -> None:
     """Raise ``UsageError`` for options that would change what a saved plan does."""
-    from reconciler.errors import UsageError
-
     given = [
         flag
         for flag, value in (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Context, Subparsers, add_allowances, add_scope, begin, plan_options_of, project_of
-from reconciler.errors import ExitCode, UsageError
+from reconciler.cli.plan import make_plan
+from reconciler.errors import ExitCode, ForgeRefused, SpecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,9 +83,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 3 if the forge refused to write and the text went to the job summary."""
-    from functools import partial
-
-    from reconciler.errors import ForgeRefused
     from reconciler.forge.ci import access_in, detect_ci, open_forge
     from reconciler.git.clone import is_ancestor
     from reconciler.git.comments import SUMMARY_LIMIT, Destination, Origin, append_to_summary, comments_of, post_report
@@ -177,7 +176,6 @@ def _report(
         if report.plan is None or report.plan.of_revisions:
             return report, {}, ()
         return report, _refusals(report.plan, context, {}), ()
-    from reconciler.cli.plan import make_plan
 
     made = make_plan(args, context)
     return Report(made.plan.stack, made.plan), _refusals(made.plan, context, made.recorded), made.failures
@@ -203,8 +201,6 @@ def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Add
 
 def _project(context: Context) -> Project | None:
     """Return the project, or ``None`` without its file: a saved plan may be posted elsewhere."""
-    from reconciler.errors import SpecError
-
     try:
         return project_of(context._replace(targets=(), pin=None))[0]
     except SpecError:

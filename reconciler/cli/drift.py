@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import (
@@ -18,16 +19,14 @@ from reconciler.cli.options import (
     desired_of,
     project_of,
 )
-from reconciler.cli.plan import add_executor, executor_of
-from reconciler.errors import ExitCode, UsageError, os_reason
+from reconciler.cli.plan import add_executor, executor_of, print_notes
+from reconciler.errors import AwsError, ExitCode, SpecError, UsageError, os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from reconciler.cli.options import Context
     from reconciler.drift.report import DriftReport
-    from reconciler.errors import AwsError
     from reconciler.model.target import Project, Shards, Target
     from reconciler.workflow.drift import RunMetrics
 
@@ -99,7 +98,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from reconciler.drift.report import Ignore
-    from reconciler.errors import AwsError, SpecError
     from reconciler.executors.fleet import DriftDetection, DriftFound, detect_drift, fleet_of, tasks_of
     from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
@@ -165,7 +163,6 @@ def _exit_code(reports: Sequence[DriftReport]) -> ExitCode:
 
 def _saved(args: argparse.Namespace, context: Context) -> int:
     """Show saved reports as one and return the exit code that one run would have had: 1 if a target, or a shard, has no report."""
-    from reconciler.errors import AwsError
     from reconciler.report.words import join_words
     from reconciler.workflow.reports import read_drift_reports
 
@@ -208,8 +205,6 @@ def _saved(args: argparse.Namespace, context: Context) -> int:
 
 def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
-    from reconciler.cli.plan import print_notes
-    from reconciler.errors import AwsError
     from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
     from reconciler.terminal import sanitize, write_fitted
@@ -270,7 +265,6 @@ def _state(args: argparse.Namespace, context: Context, project: Project) -> Path
         if args.link or args.state:
             raise UsageError("--link and --state need --notify")
         return None
-    from pathlib import Path
 
     from reconciler.workflow.notifications import NotificationFile
     from reconciler.workflow.records import FOLDER, ensure_folder

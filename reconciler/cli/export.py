@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.cli.drift import accept
 from reconciler.cli.options import Subparsers, begin, command_of, project_of
 from reconciler.errors import ExitCode, UsageError
 
@@ -111,8 +113,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _update(args: argparse.Namespace) -> int:
-    from reconciler.cli.drift import accept
-
     others = (
         "out",
         "adopt_out",
@@ -183,8 +183,6 @@ def _summary(exported: Exported, project: Project) -> Iterator[str]:
 
 def _next(exported: Exported, project: Project) -> Iterator[str]:
     """Yield what to do next."""
-    from pathlib import Path
-
     from reconciler.export.handover import PAGE
     from reconciler.workflow.export import shown
 

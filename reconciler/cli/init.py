@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.cli.options import Subparsers, begin, command_of
+from reconciler.cli.spec import schema_texts
 from reconciler.errors import ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
@@ -256,7 +257,6 @@ def _export(answers: _Answers, context: Context, project_file: Path) -> Exported
 
 def _files(folder: Path, answers: _Answers, exported: Exported | None) -> tuple[dict[Path, str], dict[Path, str]]:
     """Return the text of each file to write, and the files that exist, with what they lack. Raises ``UsageError``."""
-    from reconciler.cli.spec import schema_texts
     from reconciler.export.exporter import to_yaml
     from reconciler.spec.project import DEFAULT_NAME
     from reconciler.workflow.export import shown

@@ -13,13 +13,12 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
 
-from reconciler.errors import ExitCode
+from reconciler.errors import AdoptionError, ExitCode
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
     from reconciler.model.target import Project, Shards, Target
@@ -238,8 +237,6 @@ class Context(NamedTuple):
     @property
     def directory(self) -> Path:
         """The folder of the call, as ``-C`` gives it."""
-        from pathlib import Path  # --help does not need it
-
         return Path(self.start)
 
     def colored(self, stream: TextIO) -> bool:
@@ -367,8 +364,6 @@ def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, Desir
 
     Raises ``SpecError``, also for spec files that git tracks and did not check out.
     """
-    from pathlib import Path
-
     from reconciler.git.clone import missing_files
     from reconciler.spec.desired import load_desired_states
 
@@ -390,7 +385,6 @@ def adoptions_of(
     if not args.adopt_file:
         yield {}
         return
-    from reconciler.errors import AdoptionError
     from reconciler.spec.adopt_file import read_adopt_file
 
     file = read_adopt_file(context.directory / args.adopt_file, args.adopt_file, project, targets, desired)

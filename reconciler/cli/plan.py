@@ -10,6 +10,8 @@ import contextlib
 import os
 import re
 import sys
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.cli.options import (
@@ -28,13 +30,11 @@ from reconciler.cli.options import (
     plan_options_of,
     spec_of,
 )
-from reconciler.errors import ExitCode, UsageError, os_reason
+from reconciler.errors import AwsError, ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
-    from reconciler.errors import AwsError
     from reconciler.executors import Executor
     from reconciler.model.address import Address
     from reconciler.model.target import Project
@@ -105,8 +105,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _unread(plan: Plan) -> list[AwsError]:
     """Return one error for the resources of the spec that AWS denied reading: an incomplete plan is not a success."""
-    from reconciler.errors import AwsError
-
     said = [
         f"{target.name}: {action.address}: {action.blocked.message}"
         for target in plan.targets
@@ -132,8 +130,6 @@ class PlannedProject(NamedTuple):
 
 def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     """Read and plan every target. Raises ``AwsError`` if none could be read: of a shard, that is part of the plan of all shards."""
-    from pathlib import Path
-
     from reconciler.executors.fleet import Planning, fleet_of, tasks_of
     from reconciler.git.clone import head_commit, tree_of
     from reconciler.git.revision import guarded, read_base
@@ -177,8 +173,6 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
 
 def _with_labels(options: PlanOptions, root: Path) -> tuple[PlanOptions, tuple[str, ...]]:
     """Return the options with what the labels of the commit's request allow, and notes about them."""
-    from functools import partial
-
     from reconciler.forge.ci import access_in, detect_ci, open_forge
     from reconciler.git.clone import head_commit, is_ancestor, why_no_commit
     from reconciler.git.comments import granted_by_labels

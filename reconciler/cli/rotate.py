@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Subparsers, add_approval, add_at_once, add_format, begin, did_you_mean, spec_of
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from reconciler.model.address import Address
     from reconciler.model.resource import DesiredState
@@ -61,10 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rotate(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from reconciler.cli import approval
-    from reconciler.errors import UsageError
     from reconciler.git.clone import head_commit
     from reconciler.plan.decision import Rotate
     from reconciler.plan.plan import PlanOptions
@@ -109,7 +107,6 @@ def _rotate(args: argparse.Namespace) -> int:
 
 def _addresses(words: list[str]) -> tuple[Address, ...]:
     """Return stream key addresses; a channel means its key. Raises ``UsageError``."""
-    from reconciler.errors import UsageError
     from reconciler.model.address import Address, KindName
 
     found: dict[Address, None] = {}
@@ -145,7 +142,6 @@ def _unknown(addresses: tuple[Address, ...], desired: Mapping[str, DesiredState]
 
 def _rotations_only(plan: TargetPlan, addresses: frozenset[Address]) -> TargetPlan:
     """Return the part of a plan that rotates these keys, without other actions that are due. Raises ``UsageError``."""
-    from reconciler.errors import UsageError
     from reconciler.plan.selection import part_of
 
     actions = tuple(_with_hint(action) for action in plan.actions if action.address in addresses)
@@ -169,7 +165,6 @@ def _with_hint(action: Action) -> Action:
 
 def _file(path: Path, value: SinkValue) -> Sink:
     """Return the sink for ``--to-file``. Raises ``UsageError`` before any key is changed."""
-    from reconciler.errors import UsageError
     from reconciler.git.clone import is_ignored, work_tree_of
     from reconciler.model.target import Sink, Store
 

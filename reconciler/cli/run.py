@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.options import Context, Subparsers, add_shard, context_of
 from reconciler.controller.webhooks import WEBHOOKS
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import ExitCode, UsageError, imports_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -311,8 +311,6 @@ def _report(snapshot: Snapshot) -> int:
 
 
 def _serve(context: Context, folder: Path, options: Options) -> int:
-    from reconciler.errors import imports_of
-
     with imports_of("run", "controller"):
         from reconciler.controller.app import App
         from reconciler.controller.metrics import Metrics

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.options import Parser, Subparsers, global_options
@@ -57,8 +58,6 @@ def _add_token(parser: argparse.ArgumentParser, which: str) -> None:
 
 def _control_token(args: argparse.Namespace) -> str | None:
     """Return the token of the control API, None if none is given. Raises ValueError and OSError."""
-    from pathlib import Path
-
     if args.control_token_file is None:
         return os.environ.get("IVS_SANDBOX_TOKEN", "").strip() or None
     path = Path(_in_folder(args, args.control_token_file) or "")
@@ -466,7 +465,6 @@ def _port(text: str) -> int:
 def _accounts(path: str | None) -> dict[str, str | AccessKey]:
     """Return the access keys of a file: as options, secrets would show in the process list."""
     import json
-    from pathlib import Path
 
     from reconciler.sandbox import AccessKey
 

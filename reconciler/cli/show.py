@@ -17,13 +17,13 @@ from reconciler.cli.options import (
     project_of,
     spec_of,
 )
-from reconciler.errors import ExitCode, UsageError, os_reason
+from reconciler.cli.plan import show_plan, warn
+from reconciler.errors import AwsError, ExitCode, UsageError, os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from reconciler.errors import AwsError
     from reconciler.model.resource import Overview, TargetOutputs
     from reconciler.model.target import Target
     from reconciler.report.text import Paint
@@ -45,7 +45,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from reconciler.cli.plan import show_plan
     from reconciler.workflow.reports import merge_plans
     from reconciler.workflow.saved_plans import load_plan, select_targets
 
@@ -75,7 +74,6 @@ def add_diff(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run_diff(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 2 with ``--detailed-exitcode`` and differences."""
-    from reconciler.cli.plan import show_plan, warn
     from reconciler.git.compare import compare_revisions
 
     context = context_of(args)
@@ -135,7 +133,6 @@ def _read_overviews(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Over
     """Return the overviews that could be read, and the failures as one error with a line for each target."""
     from reconciler.aws.connection import connect
     from reconciler.aws.overview import read_overview
-    from reconciler.errors import AwsError
     from reconciler.workflow.survey import combine_failures, map_targets
 
     def read(target: Target) -> Overview:

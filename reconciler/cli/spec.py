@@ -7,16 +7,16 @@ the least-privilege IAM policy that it needs.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Context, Subparsers, add_format, begin, context_of, project_of, spec_of
 from reconciler.cli.plan import distinct
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import ExitCode, SpecError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reconciler.errors import Problem
 
 
@@ -34,9 +34,6 @@ def add_validate(subparsers: Subparsers, common: argparse.ArgumentParser) -> Non
 
 def run_validate(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 if the spec is valid, else 1."""
-    from pathlib import Path
-
-    from reconciler.errors import SpecError
     from reconciler.git.clone import missing_files
     from reconciler.spec.desired import check_specs
 
@@ -78,9 +75,6 @@ def run_validate(args: argparse.Namespace) -> int:
 
 def _folder(context: Context) -> str:
     """Return the project's directory relative to the root of its repository, as forges need it, or to the current directory without one."""
-    import os
-    from pathlib import Path
-
     from reconciler.git.clone import top_of
 
     folder = os.path.realpath((context.directory / (context.config or "_")).parent)
@@ -135,7 +129,6 @@ def add_schema(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run_schema(args: argparse.Namespace) -> int:
     """Run the verb."""
     import json
-    from pathlib import Path
 
     texts = schema_texts()
     if args.write:

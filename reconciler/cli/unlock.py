@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from typing import TYPE_CHECKING, TextIO
 
 from reconciler.cli.options import Subparsers, begin, confirmed, project_of
-from reconciler.errors import ExitCode
+from reconciler.errors import AwsError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from reconciler.model.target import LockHolder
@@ -30,7 +31,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0 if no lock is held any more, 3 if one is kept."""
-    from reconciler.errors import UsageError
     from reconciler.workflow.locks import lock_backend
 
     context = begin(args)
@@ -44,9 +44,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     """Release one lock; return ``False`` if it is kept."""
-    import time
-
-    from reconciler.errors import AwsError, UsageError
     from reconciler.model.values import format_time
     from reconciler.workflow.locks import is_gone, new_holder
 

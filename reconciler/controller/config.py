@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from reconciler.controller.state import Mode
 from reconciler.controller.webhooks import WEBHOOKS
-from reconciler.errors import UsageError, os_reason
+from reconciler.errors import UsageError, imports_of, os_reason
 from reconciler.git.git import scheme_of
 from reconciler.model.target import LIMITS, Shards, parse_shard, seconds_of
 from reconciler.spec.problems import KeyPath, Problems, format_path, quote, suggestion
@@ -67,8 +67,6 @@ def _next_start(cron: str, zone: str, minute: int) -> float:
 
 def parse_window(value: object) -> Window:
     """Return a window from text such as ``0 9 * * MON-FRI for 8h in Europe/Berlin``; UTC without a zone. Raises ``ValueError``."""
-    from reconciler.errors import imports_of  # noqa: PLC0415 - as below
-
     with imports_of("--window", "controller"):
         from cronsim import CronSimError  # noqa: PLC0415
     found = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None

@@ -9,6 +9,7 @@ A worker ends by itself when this process is gone: the calls in flight are finis
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -303,8 +304,6 @@ class _Value:
 
 def serve(*, descriptor: int, slots: int, log_format: str, verbosity: int, no_color: bool) -> None:
     """Be a worker: do what is asked for on the socket, several tasks at the same time, until the other end is closed."""
-    import gc  # noqa: PLC0415 - only a worker sets it
-
     # A terminal sends Ctrl-C to the workers too, and systemd SIGTERM. The process that asked decides what stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

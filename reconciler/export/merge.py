@@ -10,6 +10,10 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
+
 from reconciler.spec.yaml import Source, load
 
 _COMMENT = re.compile(r"( +)(#.*\n?)$")
@@ -70,8 +74,6 @@ def _lines_of(source: Source, lines: list[str], edit: Edit) -> tuple[int, int] |
 
 
 def _merged(text: str, edits: list[Edit]) -> str:
-    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - few runs edit a file
-
     try:
         spaces = _indents(text)
         after = _rewritten(text, edits, spaces)
@@ -90,8 +92,6 @@ def _merged(text: str, edits: list[Edit]) -> str:
 
 def _rewritten(text: str, edits: Iterable[Edit], spaces: tuple[int, int]) -> str:
     """Return the text as ruamel writes it after the edits: comments and order are kept, spaces and line breaks are not."""
-    from ruamel.yaml import YAML  # noqa: PLC0415
-
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1 << 16
@@ -258,8 +258,6 @@ def _is_plain_list(value: object) -> bool:
 def _plain(value: Any) -> Any:
     """Return a value as ruamel writes it best: lists on one line."""
     if isinstance(value, list):
-        from ruamel.yaml.comments import CommentedSeq  # noqa: PLC0415
-
         items = CommentedSeq(_plain(item) for item in value)
         if _is_plain_list(value):
             items.fa.set_flow_style()

@@ -7,6 +7,7 @@ An action that depends on a skipped one is blocked. ``--only``, and an ``--exclu
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -161,8 +162,6 @@ def _is_pattern(text: str) -> bool:
 
 def _meant(word: str, known: list[str]) -> str:
     """Return suggestions, the nearest first; an empty string if there are none."""
-    from difflib import get_close_matches  # noqa: PLC0415 - 6 ms, and only a mistake needs it
-
     same_id = [one for one in known if one.partition("/")[2] == word]
     near = list(dict.fromkeys([*same_id, *get_close_matches(word, known, n=_NEAR, cutoff=_LIKE)]))[:_NEAR]
     return f"did you mean {' or '.join(near)}?" if near else ""

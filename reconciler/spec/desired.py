@@ -18,7 +18,7 @@ from reconciler.model.resource import DesiredResource, DesiredState, canonical, 
 from reconciler.model.target import Project, Target
 from reconciler.model.values import Ref, Value
 from reconciler.spec.files import Missing, missing_of, project_source, read_specs
-from reconciler.spec.keys import overlap_of, read_stream_key_options, with_options
+from reconciler.spec.keys import overlap_of, read_key_pair, read_stream_key_options, with_options
 from reconciler.spec.model_errors import faults_of
 from reconciler.spec.models import ChannelDefaults
 from reconciler.spec.problems import Fault, KeyPath, Problems, format_path
@@ -286,8 +286,6 @@ def _properties(
             field, kind = REFERENCES[name]
             properties[field] = Ref(Address(kind, value))
         elif name == "publicKeyMaterial":
-            from reconciler.spec.keys import read_key_pair  # noqa: PLC0415 - few specs have keys
-
             if key := read_key_pair(project.root, entry, problems):
                 properties["fingerprint"], public_key = key.fingerprint, key.pem
         elif name == "fingerprint":

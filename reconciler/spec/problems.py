@@ -5,6 +5,7 @@ A rule yields a ``Fault`` with a path; the code that knows the file adds line an
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -151,8 +152,6 @@ def type_name(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the most similar known word, or ``""``. Ignores case, dashes and underscores."""
-    import difflib  # noqa: PLC0415 - needed for problems only
-
     candidates = list(known)
     folded = {_fold(candidate): candidate for candidate in candidates}
     short = _fold(word)[:_MAX_QUOTE]

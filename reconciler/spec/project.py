@@ -13,6 +13,7 @@ import os
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from reconciler.errors import PlanRefused, Problem, SpecError, UsageError
 from reconciler.model.target import (
@@ -32,6 +33,7 @@ from reconciler.model.target import (
     Topic,
     seconds_of,
 )
+from reconciler.network import is_loopback
 from reconciler.spec.files import DEFAULT_SPECS, MAX_PROJECT_SIZE, Unreadable, read_inside
 from reconciler.spec.keys import sink_of
 from reconciler.spec.model_errors import faults_of
@@ -465,9 +467,6 @@ def _lock(raw: Mapping[str, Any] | None, root: Path) -> Lock | None:
 def _is_loopback(endpoint: str | None) -> bool:
     if endpoint is None:
         return False
-    from urllib.parse import urlsplit  # noqa: PLC0415 - few targets have an endpoint
-
-    from reconciler.network import is_loopback  # noqa: PLC0415
 
     if "\\" in endpoint:
         return False  # not all readers of URLs agree on the host

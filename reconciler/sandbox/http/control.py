@@ -16,6 +16,7 @@ from reconciler.sandbox.settings import ControlError
 from reconciler.sandbox.wire import JSON_TYPE, Request, Response, json_bytes, parse_position
 
 if TYPE_CHECKING:
+    import http.client
     import urllib.error
 
 PREFIX = "/_sandbox/"
@@ -92,39 +93,37 @@ class RemoteControl:
 
         Raises ControlError if the sandbox refuses it or does not answer.
         """
+        with self._open(name, json.dumps(arguments).encode(), _TIMEOUT_SECONDS) as answer:
+            try:
+                return json.load(answer)
+            except (OSError, ValueError) as error:
+                raise self._unreachable(error) from None
+
+    def follow(self) -> Iterator[dict[str, Any]]:
+        """Yield events until the sandbox stops. Raises ControlError if it refuses or does not answer."""
+        with self._open("events/stream") as answer:
+            try:
+                for line in answer:
+                    if line.startswith(b"data: "):
+                        yield json.loads(line.removeprefix(b"data: "))
+            except OSError as error:
+                raise self._unreachable(error) from None
+
+    def _open(self, path: str, content: bytes | None = None, seconds: float | None = None) -> http.client.HTTPResponse:
+        """Return the answer, to read. Raises ControlError if the sandbox refuses, or does not answer within ``seconds``."""
         # Imported here: a server would take a tenth longer to start.
         import urllib.error
         import urllib.request
 
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            f"{self._endpoint}/_sandbox/{name}",
-            json.dumps(arguments).encode(),
-            {"Content-Type": "application/json", **self._headers},
-        )
+        headers = self._headers if content is None else {"Content-Type": "application/json", **self._headers}
+        request = urllib.request.Request(f"{self._endpoint}/_sandbox/{path}", content, headers)  # noqa: S310 - the scheme was checked
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
-                return json.load(answer)
+            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)  # noqa: S310
         except urllib.error.HTTPError as error:
             raise ControlError(_text_of(error)) from None
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from None
-
-    def follow(self) -> Iterator[dict[str, Any]]:
-        """Yield events until the sandbox stops. Raises ControlError if it refuses or does not answer."""
-        import urllib.error
-        import urllib.request
-
-        try:
-            with urllib.request.urlopen(  # noqa: S310
-                urllib.request.Request(f"{self._endpoint}/_sandbox/events/stream", headers=self._headers)  # noqa: S310
-            ) as answer:
-                for line in answer:
-                    if line.startswith(b"data: "):
-                        yield json.loads(line.removeprefix(b"data: "))
-        except urllib.error.HTTPError as error:
-            raise ControlError(_text_of(error)) from None
-        except OSError as error:
-            raise self._unreachable(error) from None
+        return answer
 
     def _unreachable(self, error: Exception) -> ControlError:
         return ControlError(
