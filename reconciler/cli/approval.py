@@ -123,7 +123,13 @@ def approve_and_run(
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
 
     def apply(observer: ApplyObserver, stop: threading.Event) -> tuple[ApplyResult, ...]:
-        return (elsewhere or apply_plans)(surveys, project, observer, stop=stop, lost=lost, at_once=at_once, note=_note)
+        notes = _Notes()
+        try:
+            return (elsewhere or apply_plans)(
+                surveys, project, observer, stop=stop, lost=lost, at_once=at_once, note=notes
+            )
+        finally:
+            notes.end()
 
     def publish(results: Sequence[ApplyResult]) -> _OutputsResult:
         return _publish_outputs(
@@ -210,8 +216,24 @@ def _with_commit(plan: Plan, surveys: Sequence[Survey], project: Project, args: 
     return [survey._replace(commit=commit) for survey in surveys]
 
 
-def _note(text: str) -> None:
-    print_notes([text])
+class _Notes:
+    """Prints a note ``TARGET: TEXT`` of an apply at once, and at its end the other targets with the same text."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._same: dict[str, list[str]] = {}
+
+    def __call__(self, note: str) -> None:
+        with self._lock:  # targets are applied in threads
+            same = self._same.setdefault(note.partition(": ")[2], [])
+            same.append(note)
+            is_first = len(same) == 1
+        if is_first:
+            print_notes([note])
+
+    def end(self) -> None:
+        """Print the notes that were held back."""
+        print_notes(note for _, *others in self._same.values() for note in others)
 
 
 def _warn(text: str) -> None:

@@ -319,15 +319,14 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
 
 def _note_unknown_accounts(project: Project, shard: Shards) -> None:
     from reconciler.model.target import targets_of_unknown_account
-    from reconciler.report.words import join_words
+    from reconciler.report.words import names_words
     from reconciler.terminal import sanitize, write_fitted
 
     names = targets_of_unknown_account(project.targets.values(), shard.total)
     if not names:
         return
-    some = names if len(names) <= _MAX_HINTS else (*names[: _MAX_HINTS - 1], f"{len(names) - _MAX_HINTS + 1:,} more")
     write_fitted(
-        f"note: {join_words(map(sanitize, some))} {'states' if len(names) == 1 else 'state'} no accountId, so --shard goes by the profile: "
+        f"note: {sanitize(names_words(names))} {'states' if len(names) == 1 else 'state'} no accountId, so --shard goes by the profile: "
         "two targets of one account could be in different shards, and neither run would notice\n",
         sys.stderr,
     )

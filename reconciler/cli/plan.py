@@ -264,11 +264,16 @@ def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Write notes about the last apply to stderr."""
+    """Write notes about applies to stderr: ``TARGET: TEXT`` once for all targets with the same text."""
+    from reconciler.report.words import names_words
     from reconciler.terminal import sanitize, write_fitted
 
+    names: dict[str, list[str]] = {}
     for note in notes:
-        write_fitted(f"note: {sanitize(note)}\n", sys.stderr)
+        name, colon, text = note.partition(": ")
+        names.setdefault(colon + text, []).append(name)
+    for text, found in names.items():
+        write_fitted(f"note: {sanitize(names_words(found) + text)}\n", sys.stderr)
 
 
 def write_new(path: Path, text: Iterable[str]) -> None:

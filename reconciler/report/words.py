@@ -327,6 +327,15 @@ def join_words(words: Iterable[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else ""
 
 
+_MAX_NAMES = 8
+
+
+def names_words(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence, the last ones of many as their number: ``dev, prod and 298 more``."""
+    more = len(names) - _MAX_NAMES + 1
+    return join_words(names if more <= 1 else (*names[:-more], f"{more:,} more"))
+
+
 TITLES: Mapping[DriftStatus, str] = {
     DriftStatus.DRIFT: "Drifted",
     DriftStatus.MISSING: "Missing",

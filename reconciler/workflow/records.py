@@ -170,13 +170,14 @@ class S3Records:
         """Return the result of a call. Raises ``OSError``; for a while, at once if the bucket could not be reached."""
         until, why = self._down
         if self._clock() < until:
-            raise BucketUnusable(f"s3://{self._state.bucket} was not tried again: {why}")
+            raise BucketUnusable(why)
         try:
             return call()
         except AwsError as error:
             why = str(error)
             if error.retryable or (not error.status and error.code != UNREADABLE):
                 # S3 did not answer, or there are no credentials. A refusal comes at once, and is about one object.
+                why = f"s3://{self._state.bucket} cannot be used: {why.rpartition(' cannot be used: ')[2]}"
                 self._down = (self._clock() + _DOWN_SECONDS, why)
             raise BucketUnusable(why) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -125,11 +126,36 @@ def test_a_bucket_that_cannot_be_reached_is_a_warning(tmp_path: Path, s3: Any, m
     code, found, notes = drift(folder)
     assert (code, found) == (2, {"channel/three": "missing"})
     assert "the record of the last apply cannot be read and is ignored" in notes
-    # A second target is not said to be the first one: the bucket is not tried again for a while.
-    records = S3Records(S3State(BUCKET, "unreachable/", REGION), "acme", sleep=lambda _: None)
-    for target, words in (("one", "^the record .*/one/"), ("two", f"^s3://{BUCKET} was not tried again: .*/one/")):
-        with pytest.raises(BucketUnusable, match=words):
+    # The message is of the bucket, and the same for each target: the bucket is not tried again for a while.
+    pauses: list[float] = []
+    records = S3Records(S3State(BUCKET, "unreachable/", REGION), "acme", sleep=pauses.append)
+    for target in ("one", "two"):
+        with pytest.raises(BucketUnusable, match=f"^s3://{BUCKET} cannot be used: GetObject: (?!.*/(one|two)/)"):
             records.read(target)
+    assert len(pauses) == 1
+
+
+def test_a_bucket_that_cannot_be_reached_is_said_once_for_all_targets(
+    tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del s3
+    folder = stack(tmp_path / "repo", ONE, state={"s3": {"bucket": BUCKET, "prefix": "once/"}})
+    project = yaml.safe_load((folder / "ivs-reconciler.yaml").read_text(encoding="utf-8"))
+    project["targets"] = {name: {"region": REGION, "sandbox": f".sandbox/{name}.db"} for name in ("a", "b", "c")}
+    (folder / "ivs-reconciler.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    for words, executor in (("plan", ()), ("plan", ("--executor", "processes:2")), ("apply", ("--auto-approve",))):
+        ran = run(folder, words, *executor)
+        assert ran.code == 0, ran.err
+        unread = [line for line in ran.err.splitlines() if "the record of the last apply cannot be read" in line]
+        assert [line.partition(": the record")[0] for line in unread] == ["note: a, b and c"], ran.err
+    unwritten = [line for line in ran.err.splitlines() if "the record of this apply was not written" in line]
+    assert sorted(re.findall(r"\b[abc]\b", " ".join(line.partition(": the")[0] for line in unwritten))) == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert len(unwritten) == 2, ran.err
 
 
 def test_of_two_writers_none_loses_the_record_of_the_other(s3: Any, prefix: str) -> None:
