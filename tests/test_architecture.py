@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.model.address import KindName
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "reconciler").rglob("*.py"))
 SMALL = 60
+MAX_NAMING_A_KIND = 11
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -60,6 +63,30 @@ def test_small_modules_with_one_user_become_part_of_it(imports: dict[str, set[st
         and len(path.read_text(encoding="utf-8").splitlines()) < SMALL
     }
     assert small == set()
+
+
+def names_a_kind(tree: ast.AST) -> bool:
+    """Whether a module names a particular kind: a member of ``KindName``, or a row of the table."""
+    return any(
+        (isinstance(node, ast.Attribute) and ast.unparse(node.value) == "KindName" and node.attr.isupper())
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "reconciler.model.kinds.ivs"
+            and any(alias.name in KindName.__members__ for alias in node.names)
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def test_few_modules_know_a_particular_kind() -> None:
+    """All others take what they need from the row, so that another kind is a row, a spec model and a sandbox module."""
+    found = {
+        name
+        for name, path in MODULES.items()
+        if not name.startswith(("reconciler.model", "reconciler.sandbox"))
+        and names_a_kind(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert len(found) <= MAX_NAMING_A_KIND, sorted(found)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -17,7 +17,6 @@ from reconciler import logs
 from reconciler.aws.limiter import Pacer, backoff_seconds, is_throttle, may_repeat, repeat_class
 from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model.kinds import KINDS, OPERATIONS, SERVICES, Kind, Repeat, Service
-from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.terminal import mask_stream_keys
 
 T = TypeVar("T")
@@ -154,14 +153,16 @@ class IvsGateway:
             return other.call(operation, parameters)
         return self._call(operation, parameters)
 
-    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
-        """Pass the value of a stream key to ``take``, and return the answer without it. Raises ``AwsError`` and what ``take`` raises."""
+    def read_value(self, kind: Kind, arn: str, take: Callable[[str], None], /) -> Answer:
+        """Pass the secret value of a resource to ``take``, and return the answer without it. Raises ``AwsError`` and what ``take`` raises."""
+        if other := self._other(kind.service.client):
+            return other.read_value(kind, arn, take)
         found: list[str] = []
-        answer = self._call(STREAM_KEY.get, {"arn": arn}, found)
+        answer = self._call(kind.get, {kind.identifier: arn}, found)
         if not found:
             raise AwsError(
-                f"{STREAM_KEY.get}: the answer for {arn} contains no value",
-                operation=STREAM_KEY.get,
+                f"{kind.get}: the answer for {arn} contains no value",
+                operation=kind.get,
                 code=UNREADABLE,
                 calls=answer.calls,
             )
@@ -225,13 +226,11 @@ class IvsGateway:
             data: dict[str, Any] = answer_of(send, operation, writes=writes, service=self._prefix)
         metadata = data.pop("ResponseMetadata", {})
         request_id = mask_stream_keys(str(metadata.get("RequestId") or ""))
-        if secrets is not None and isinstance(
-            value := (STREAM_KEY.resource_in(data) or {}).get(STREAM_KEY.value_member), str
-        ):
-            secrets.append(value)
-        remove_members(data, self._paths(operation))
         kind = _ANSWERED_WITH.get((self._service, operation))
         item = kind.resource_in(data) if kind is not None else None
+        if secrets is not None and kind is not None and isinstance(value := (item or {}).get(kind.value_member), str):
+            secrets.append(value)
+        remove_members(data, self._paths(operation))
         if kind is not None and not (item is not None and isinstance(item["arn"], str) and item["arn"]):
             raise AwsError(
                 f"{operation}: the answer holds no {kind.member or kind.title!r} with an ARN; nothing can be concluded from it",

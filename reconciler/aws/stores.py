@@ -28,7 +28,7 @@ from reconciler.aws.limiter import backoff_seconds, may_repeat
 from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError, os_reason
 from reconciler.files import locked, replace_file
 from reconciler.model.address import STACK
-from reconciler.model.kinds import Repeat
+from reconciler.model.kinds import Kind, Repeat
 from reconciler.model.kinds.ivs import CHANNEL, STREAM_KEY
 from reconciler.model.target import Sink, SinkValue, Store
 from reconciler.network import has_endpoint
@@ -133,8 +133,8 @@ class Value(NamedTuple):
 class Source(ReadCalls, Protocol):
     """Reads stream key values, and the channels they belong to."""
 
-    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
-        """Read a stream key's value and pass it to ``take``, whose errors are raised. Raises ``AwsError``."""
+    def read_value(self, kind: Kind, arn: str, take: Callable[[str], None], /) -> Answer:
+        """Read the secret value of a resource and pass it to ``take``, whose errors are raised. Raises ``AwsError``."""
 
 
 class SecretPublisher:
@@ -161,9 +161,9 @@ class SecretPublisher:
         """Publish the value of a stream key to a sink. Raises ``AwsError``, whose message never contains the value."""
         write = self._writer_of(sink)
         if sink.value is SinkValue.KEY:
-            return self._source.read_stream_key_value(arn, lambda value: write(Value(value, value)))
+            return self._source.read_value(STREAM_KEY, arn, lambda value: write(Value(value, value)))
         found: list[str] = []
-        answer = self._source.read_stream_key_value(arn, found.append)
+        answer = self._source.read_value(STREAM_KEY, arn, found.append)
         channel = str((STREAM_KEY.resource_in(answer.data) or {}).get("channelArn"))
         url, calls = self._ingest_url(channel)
         key = found.pop()

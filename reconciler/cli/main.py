@@ -19,7 +19,7 @@ from reconciler.cli.options import Parser, Subparsers, context_of, global_option
 from reconciler.errors import ExitCode, ReconcilerError, Terminated, stopped_by
 
 if TYPE_CHECKING:
-    from reconciler.model.address import Address
+    from reconciler.model.address import Address, KindName
 
 _EPILOG = """\
 exit codes:
@@ -96,14 +96,16 @@ def _complete_targets(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str
 
 
 def _address_completer(option: str) -> Any:
-    from reconciler.model.address import KindName
-
-    only = {"stop_live": (KindName.CHANNEL,)}.get(option, tuple(KindName))
-
     def completer(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+        from reconciler.model.kinds import CHILD_KINDS, KINDS
+
+        kinds: Collection[KindName | None] = KINDS
         if parsed_args.command == "forget":
             return []  # of addresses that the spec does not have
-        kinds = (KindName.CHANNEL, KindName.STREAM_KEY) if parsed_args.command == "rotate" else only
+        if parsed_args.command == "rotate":
+            kinds = {name for kind in CHILD_KINDS.values() for name in (kind.name, kind.created_with)}
+        elif option == "stop_live":
+            kinds = {kind.name for kind in KINDS.values() if kind.live}
         return sorted(str(address) for address in _addresses_in_spec(parsed_args) if address.kind in kinds)
 
     return completer

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler.diff import FieldChange, compare, compare_tags
-from reconciler.model.address import PROTECT, SPEC, Address, KindName
+from reconciler.model.address import PROTECT, SPEC, Address
 from reconciler.model.kinds import CHILD_KINDS, KINDS, REFERENCES, kind_of, parent_of, references_in
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, effective_properties
 from reconciler.model.values import Ref, Value, as_json
@@ -206,8 +206,8 @@ def as_applied(desired: DesiredState, live: LiveState, applied: Mapping[Address,
 
 
 def _is_enough(address: Address, *, is_there: bool) -> bool:
-    """Return whether a record is all that a resource is made of: stream keys have sinks as well, and key pairs a public key."""
-    return address.kind not in CHILD_KINDS and (is_there or address.kind is not KindName.PLAYBACK_KEY_PAIR)
+    """Return whether a record is all that a resource is made of: stream keys have sinks as well, and a credential cannot be read back."""
+    return address.kind not in CHILD_KINDS and (is_there or not KINDS[address.kind].credential)
 
 
 def _has_all(resource: DesiredResource, resources: Mapping[Address, DesiredResource]) -> bool:

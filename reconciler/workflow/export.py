@@ -32,8 +32,8 @@ from reconciler.export.exporter import (
 )
 from reconciler.export.handover import BadSource, Origin, Source, read_source
 from reconciler.files import read_report, replace_file
-from reconciler.model.address import Address, KindName
-from reconciler.model.kinds import LISTED, child_kind_of, kind_of
+from reconciler.model.address import Address
+from reconciler.model.kinds import CHILD_KINDS, LISTED, child_kind_of, kind_of
 from reconciler.model.resource import LiveResource
 from reconciler.model.target import Guardrails, Project, Target
 from reconciler.report.words import join_words
@@ -263,7 +263,7 @@ def _export(
     if unmatched := wanted.filters.unmatched(everything):
         raise UsageError("\n".join(f"{target.name}: {line}" for line in unmatched))
     selection = select(live, project.stack, filters)
-    declared = frozenset(arn for arn in origins if (kind := kind_of(arn)) and kind.name is KindName.STREAM_KEY)
+    declared = frozenset(arn for arn in origins if (kind := kind_of(arn)) and kind.name in CHILD_KINDS)
     taken, moved, overwritten = _defined(project, target, folder, wanted, selection)
     known = Known(
         taken=taken,

@@ -19,7 +19,8 @@ from reconciler.aws.client import Answer, IvsGateway
 from reconciler.aws.session import open_client, open_session
 from reconciler.aws.stores import SecretPublisher, write_sandbox_store
 from reconciler.errors import AwsError
-from reconciler.model.kinds import Service
+from reconciler.model.kinds import Kind, Service
+from reconciler.model.kinds.ivs import STREAM_KEY
 from reconciler.model.target import Sink, SinkValue, Store, Target
 from reconciler.sandbox import Sandbox
 from tests.aws.stores import Stores
@@ -38,7 +39,7 @@ def redirected(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
 class One:
     """Hands over one value."""
 
-    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
+    def read_value(self, kind: Kind, arn: str, take: Callable[[str], None], /) -> Answer:
         take(VALUE)
         return Answer({"streamKey": {"arn": arn, "channelArn": "arn:channel"}})
 
@@ -282,7 +283,7 @@ def test_the_gateway_hands_a_value_over_and_keeps_nothing_of_it() -> None:
     with Sandbox() as sandbox:
         ivs = client("ivs", sandbox.endpoint_url)
         key = ivs.create_channel(name="a")["streamKey"]
-        answer = IvsGateway(ivs, pacer=None).read_stream_key_value(key["arn"], taken.append)
+        answer = IvsGateway(ivs, pacer=None).read_value(STREAM_KEY, key["arn"], taken.append)
     assert taken == [key["value"]]
     assert answer.request_id
     assert key["value"] not in repr(answer)
@@ -296,4 +297,4 @@ def test_what_a_sink_raises_comes_through_the_gateway() -> None:
         ivs = client("ivs", sandbox.endpoint_url)
         key = ivs.create_channel(name="a")["streamKey"]
         with pytest.raises(AwsError, match="full"):
-            IvsGateway(ivs, pacer=None).read_stream_key_value(key["arn"], refuse)
+            IvsGateway(ivs, pacer=None).read_value(STREAM_KEY, key["arn"], refuse)

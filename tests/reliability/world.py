@@ -18,8 +18,7 @@ from reconciler.aws.connection import Connection
 from reconciler.aws.session import open_client, open_session
 from reconciler.aws.stores import SecretPublisher
 from reconciler.model.address import ID, STACK, Address, KindName
-from reconciler.model.kinds import KINDS, Service
-from reconciler.model.kinds.ivs import STREAM_KEY
+from reconciler.model.kinds import KINDS, Kind, Service
 from reconciler.model.resource import DesiredResource, DesiredState
 from reconciler.model.target import Guardrails, Project, Target
 from reconciler.plan.plan import ApplyResult, PlanOptions
@@ -70,9 +69,9 @@ class Gated(IvsGateway):
         self._before(operation, parameters)
         return super().call(operation, parameters, service)
 
-    def read_stream_key_value(self, arn: str, take: Callable[[str], None], /) -> Answer:
-        self._before(STREAM_KEY.get, {"arn": arn})
-        return super().read_stream_key_value(arn, take)
+    def read_value(self, kind: Kind, arn: str, take: Callable[[str], None], /) -> Answer:
+        self._before(kind.get, {kind.identifier: arn})
+        return super().read_value(kind, arn, take)
 
 
 class World:
