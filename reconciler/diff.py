@@ -121,8 +121,8 @@ def tokens_of(path: str) -> list[str]:
 
 
 def names_of(changes: tuple[FieldChange, ...]) -> str:
-    """Return the names of the changed fields, each once."""
-    return ", ".join(dict.fromkeys(change.field for change in changes))
+    """Return the names of the changed fields, each once, without tags."""
+    return ", ".join(dict.fromkeys(change.field for change in changes if not change.tag))
 
 
 def _escape(token: str) -> str:

@@ -66,7 +66,7 @@ from reconciler.plan.pairing import (
 )
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
 from reconciler.plan.removal import held_material, removals, treatments
-from reconciler.plan.selection import is_beside, is_selected, select
+from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import plan_steps
 
 _NO_ARNS: Mapping[Address, str] = MappingProxyType({})
@@ -102,9 +102,10 @@ def build_plan(
     planned = plan_steps(inputs, drafts, treatments(inputs, drafts, removed.in_use, free))
     known = {kind: places for kind, places in free.items() if kind not in live.unreadable}
     candidates = actions_of(planned, owned.users, known, held_material(live), limits)
-    dropped, left_out = select(
-        candidates, options, (*desired.resources, *(orphan.address for orphan in removed.orphans))
-    )
+    dropped, left_out = Selection({}, ())
+    if options.has_globs:
+        others = (*desired.resources, *(orphan.address for orphan in removed.orphans))
+        dropped, left_out = select(candidates, options, others)
     actions = (
         with_verdicts(candidates, blocked_verdicts(candidates, {}, dropped), dropped) if dropped else tuple(candidates)
     )
@@ -253,6 +254,7 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         return None
     kind = KINDS[resource.address.kind]
     fields = compare(kind.name, live.properties, wanted)
+    names = names_of(fields)
     tags = compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
     if unknown:
         # The tag of the applied spec would claim more than is known.
@@ -268,14 +270,16 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
             f"creation failed in {kind.service.title} (state {live.state}); will be recreated",
         )
     if fields and kind.update is None:
-        explanation = f"{names_of(fields)} cannot be changed in place: {kind.service.title} has no operation that updates a {kind.title}"
+        explanation = (
+            f"{names} cannot be changed in place: {kind.service.title} has no operation that updates a {kind.title}"
+        )
         return _replace(inputs, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
     if not fields and not tags:
         return None
-    reason, explanation = why_different(fields, tags)
-    if former := moved_from(inputs, resource.address, live):
+    reason, explanation = why_different(names, tags)
+    if former := moved_from(inputs.desired.moved, resource.address, live):
         others = tuple(change for change in tags if change.tag not in (ID, SPEC))
-        differ = f"; {why_different(fields, others)[1]}" if fields or others else ""
+        differ = f"; {why_different(names, others)[1]}" if names or others else ""
         reason, explanation = Reason.MOVED, f"moved from {former}{differ}"
     return Decision(
         resource.address,
@@ -421,19 +425,16 @@ def _replace(
             "protected",
             f"{resource.address} is protected and would be replaced; set protect: false, apply, then change it",
         )
-    elif former := moved_from(inputs, resource.address, live):
-        lines = "; ".join(
-            f"{change.field}: {as_json(change.before)}" for change in changes if change.field in FIELDS[live.kind]
-        )
+    elif former := moved_from(inputs.desired.moved, resource.address, live):
+        lines = "; ".join(f"{change.field}: {as_json(change.before)}" for change in changes if not change.tag)
         blocked = Blocked(
             "moved",
             f"moved from {former}, and would be replaced; write what is live into the spec ({lines}), apply, then change it",
         )
     elif KINDS[live.kind].unique and resource.public_key is None:
-        names = names_of(tuple(change for change in changes if change.field in FIELDS[live.kind]))
         blocked = Blocked(
             "no-public-key",
-            f"its public key is not in the spec, so it cannot be imported; write publicKeyMaterial, or restore the live {names}",
+            f"its public key is not in the spec, so it cannot be imported; write publicKeyMaterial, or restore the live {names_of(changes)}",
         )
     elif why := unseen_users(inputs, live.kind):
         blocked = Blocked("unreadable", why)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
-from reconciler.diff import FieldChange, names_of
+from reconciler.diff import FieldChange
 from reconciler.model.address import DELIVERED, ID, PREFIX, PROTECT, ROTATION, SPEC, STACK, WAITING, Address, KindName
 from reconciler.model.kinds import DEFAULT_QUOTAS, USERS, parent_of
 from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState
@@ -116,10 +116,10 @@ class Planned(NamedTuple):
     steps: tuple[Step, ...]
 
 
-def moved_from(inputs: PlanInputs, address: Address, live: LiveResource) -> Address | None:
-    """Return the former address of a resource that the spec renamed, if its tags still have it."""
+def moved_from(moved: Mapping[Address, Address], address: Address, live: LiveResource) -> Address | None:
+    """Return the former address of a resource that the spec renamed, if its tags still have it. ``moved`` is as in ``DesiredState``."""
     former = Address(live.kind, live.tags.get(ID, ""))
-    owner = inputs.desired.moved.get(parent_of(former))
+    owner = moved.get(parent_of(former))
     return former if owner is not None and owner == parent_of(address) and former != address else None
 
 
@@ -138,9 +138,8 @@ def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
     )
 
 
-def why_different(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
-    """Return the reason of an update in place, and its explanation: the fields and tags that differ."""
-    names = names_of(fields)
+def why_different(names: str, tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
+    """Return the reason of an update in place, and its explanation: the names of the fields that differ, as of ``names_of``, and the tags."""
     differ = [f"{names} {'differ' if ', ' in names else 'differs'}"] if names else []
     # The recorded digest of the spec differs with anything else.
     if keys := ", ".join(change.tag for change in tags if change.tag != SPEC):

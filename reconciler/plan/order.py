@@ -176,6 +176,8 @@ def _after_bindings(planned: Sequence[Planned], edges: Edges) -> None:
             ready.update((address, step.id) for address in step.binds)
             if step.until is not None and isinstance(arn := step.parameters.get(identifier), Ref):
                 ready[str(arn.address)] = step.id
+    if not ready:
+        return  # nothing is created, so every ARN is known
     for _, _, steps in planned:
         own = {step.id for step in steps}
         for step in steps:

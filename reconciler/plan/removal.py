@@ -155,7 +155,7 @@ def _renames_beside(inputs: PlanInputs, moving: Container[Address], due: Contain
         if address not in moving:
             continue
         for other, _ in choice.others:
-            if other.arn not in due and (former := moved_from(inputs, address, other)):
+            if other.arn not in due and (former := moved_from(inputs.desired.moved, address, other)):
                 change = FieldChange(tag_path(ID), former.id, address.id)
                 why = f"moved from {former}, beside {choice.kept.arn}"
                 yield Decision(

@@ -74,8 +74,6 @@ def is_beside(options: PlanOptions, address: Address) -> bool:
 
 def select(actions: Sequence[Action], options: PlanOptions, others: Iterable[Address]) -> Selection:
     """Return which actions the options skip; ``others`` are known addresses without an action."""
-    if not options.has_globs:
-        return Selection({}, ())
     chosen = {index for index, action in enumerate(actions) if is_selected(options, action.address)}
     notes: list[str] = []
     if options.only:

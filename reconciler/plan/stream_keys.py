@@ -167,8 +167,8 @@ def _updated(
         )
     if not changes:
         return None
-    reason, explanation = why_different((), changes)
-    if former := moved_from(inputs, resource.address, live):
+    reason, explanation = why_different("", changes)
+    if former := moved_from(inputs.desired.moved, resource.address, live):
         reason, explanation = Reason.MOVED, f"moved from {former} with its channel"
     return Decision(
         resource.address, Verb.UPDATE, reason, explanation, live=live, desired=resource, wanted=wanted, changes=changes
