@@ -21,7 +21,7 @@ from reconciler.cli.options import (
     add_shard,
     adoptions_of,
     begin,
-    check_globs,
+    desired_in_other_shards,
     desired_of,
     plan_options_of,
     project_of,
@@ -99,7 +99,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
     from reconciler.executors.fleet import tasks_of
     from reconciler.git.clone import head_commit
-    from reconciler.workflow.survey import combine_plans
+    from reconciler.workflow.survey import check_globs, combine_plans
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
@@ -111,7 +111,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
         lost = stack.enter_context(hold_locks(args, targets))
         tasks = tasks_of(project, targets, desired, options, adopt)
         surveys, elsewhere = _read(stack, executor, project, tasks, options, args, missed)
-        check_globs(context, project, options, desired, surveys)
+        check_globs(options, desired, surveys, desired_in_other_shards(context, project, options, targets))
         warn(warning for state in desired.values() for warning in state.warnings)
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)

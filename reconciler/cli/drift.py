@@ -15,7 +15,7 @@ from reconciler.cli.options import (
     add_globs,
     add_shard,
     begin,
-    check_globs,
+    desired_in_other_shards,
     desired_of,
     project_of,
 )
@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.terminal import write_fitted
     from reconciler.workflow.drift import RunMetrics
     from reconciler.workflow.progress import reading
+    from reconciler.workflow.survey import check_globs
 
     context = begin(args)
     if args.files:
@@ -133,13 +134,12 @@ def run(args: argparse.Namespace) -> int:
         if isinstance(one, DriftFound):
             metrics.add(target.name, one.calls)
     fleet = fleet_of(project, targets, desired, [one.survey if isinstance(one, DriftFound) else one for one in found])
-    check_globs(context, project, scope, desired, fleet.surveys)
+    check_globs(scope, desired, fleet.surveys, desired_in_other_shards(context, project, scope, targets))
     by_name = {one.report.name: one for one in found if isinstance(one, DriftFound) and one.report}
     missed, failures = fleet.missed, [fleet.failure] if fleet.failure else []
     reports = tuple(report for one in fleet.surveys if (report := by_name[one.target.name].report))
-    used = {ignore for one in by_name.values() for ignore in one.ignored}
     for ignore in ignores if reports else ():
-        if ignore not in used:
+        if not any(ignore in one.ignored for one in by_name.values()):
             write_fitted(f"note: --ignore {ignore} matched no difference\n", sys.stderr)
     if reports or context.shard or args.format in ("json", "junit"):
         _show(

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO, TypeAlias, cast
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from reconciler.model.target import Project, Shards, Target
     from reconciler.plan.plan import PlanOptions
     from reconciler.report.text import Paint
-    from reconciler.workflow.survey import Survey
 
 _MAX_HINTS = 8
 _MAX_AT_ONCE = 1000
@@ -338,24 +337,18 @@ def spec_of(context: Context) -> tuple[Project, tuple[Target, ...], dict[str, De
     return project, targets, desired_of(project, targets)
 
 
-def check_globs(
-    context: Context,
-    project: Project,
-    options: PlanOptions,
-    desired: Mapping[str, DesiredState],
-    surveys: Sequence[Survey],
-) -> None:
-    """Raise ``UsageError`` for globs that match nothing in any target, those of other shards included.
+def desired_in_other_shards(
+    context: Context, project: Project, options: PlanOptions, targets: tuple[Target, ...]
+) -> dict[str, DesiredState]:
+    """Return the desired state of each selected target that is not of this shard; none if no glob needs it.
 
-    Globs are for all shards, and one that is misspelt must not pass because it may be of another shard. Raises ``SpecError``, too.
+    Globs are for all shards, and one that is misspelt must not pass because it may be of another shard. Raises ``SpecError``.
     """
-    from reconciler.workflow import survey
-
-    elsewhere: Mapping[str, DesiredState] = {}
-    if context.shard and options.has_globs:
-        named = (target for name, target in project.targets.items() if not context.targets or name in context.targets)
-        elsewhere = desired_of(project, tuple(target for target in named if target.name not in desired))
-    survey.check_globs(options, desired, surveys, elsewhere)
+    if not (context.shard and options.has_globs):
+        return {}
+    here = {target.name for target in targets}
+    named = (target for name, target in project.targets.items() if not context.targets or name in context.targets)
+    return desired_of(project, tuple(target for target in named if target.name not in here))
 
 
 def desired_of(project: Project, targets: tuple[Target, ...]) -> dict[str, DesiredState]:

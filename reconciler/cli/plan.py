@@ -25,7 +25,7 @@ from reconciler.cli.options import (
     add_shard,
     adoptions_of,
     begin,
-    check_globs,
+    desired_in_other_shards,
     duration,
     plan_options_of,
     spec_of,
@@ -136,7 +136,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     from reconciler.plan.plan import FailedTarget
     from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
-    from reconciler.workflow.survey import combine_plans
+    from reconciler.workflow.survey import check_globs, combine_plans
 
     options = plan_options_of(args)
     project, targets, desired = spec_of(context)
@@ -151,7 +151,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         tasks = tasks_of(project, targets, desired, options, adopt)
         fleet = fleet_of(project, targets, desired, executor.run(Planning(), tasks, progress=progress))
         surveys = fleet.surveys
-        check_globs(context, project, options, desired, surveys)
+        check_globs(options, desired, surveys, desired_in_other_shards(context, project, options, targets))
         commit = head_commit(Path(project.root))
         plan = combine_plans(project, surveys, options, git_commit=commit, shards=context.shard)
         plan = plan._replace(failed=tuple(FailedTarget(name, str(error)) for name, error in fleet.missed.items()))
