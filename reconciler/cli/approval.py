@@ -32,7 +32,7 @@ from reconciler.model.values import format_time
 from reconciler.plan.codec import lines
 from reconciler.plan.plan import ApplyResult, FailedTarget, Outcome, Plan, PlanOptions, Result
 from reconciler.report.accounts import outputs_json
-from reconciler.report.text import Paint, render_result, render_results
+from reconciler.report.text import Paint, render_result, render_states
 from reconciler.report.words import apply_states, duration_words, end_words, join_words, nonzero, plural, tally_words
 from reconciler.terminal import display_json, fitted, sanitize, sanitize_lines, write_fitted
 from reconciler.workflow.history import find_unknown_commit
@@ -178,7 +178,7 @@ def _run(
             try:
                 with nullcontext(events) if events else Screen(paint, work) as watch:
                     results = apply(watch, stop)
-                if not events and (overview := render_results(plan, results, paint=paint)):
+                if not events and (overview := render_states(apply_states(plan, results), paint=paint)):
                     write_fitted(f"\n{overview}", sys.stdout)
                     sys.stdout.flush()
                 if not stop.is_set():

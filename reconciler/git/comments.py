@@ -160,7 +160,7 @@ def _of_plan(plan: Plan, targets: Sequence[TargetPlan], origin: Origin, failed: 
             refused.setdefault(refusal, []).append(target.name)
     missed = tuple(FailedTarget(name, message) for name, message in failed.items())
     shown = plan._replace(targets=tuple(targets), failed=missed)
-    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *settings_lines(plan)]
+    head = [f"## {title_of(plan)} for stack {code(plan.stack)}", *settings_lines(plan.base)]
     head += overview_lines(plan_states(shown), limited=True)
     for refusal, names in refused.items():
         which = "" if len(targets) == 1 else f" of {join_words(map(code, names))}"

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconciler.drift import DriftStatus
-from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Reason, Result, Summary, TargetPlan, Verb
+from reconciler.plan.plan import Action, ApplyResult, Base, Outcome, Plan, Reason, Result, Summary, TargetPlan, Verb
 from reconciler.report.actions import (
     ShownAction,
     created_words,
@@ -113,15 +113,18 @@ def render_plan(plan: Plan) -> str:
     facts = {**origin_of(plan), "Spec": plan.spec_digest, "Created": plan.created_at}
     title = f"## {title_of(plan)} for stack {code(plan.stack)}"
     return "\n\n".join(
-        (title, *settings_lines(plan), *overview_lines(plan_states(plan)), render_targets(*plan.targets, facts=facts))
+        (
+            title,
+            *settings_lines(plan.base),
+            *overview_lines(plan_states(plan)),
+            render_targets(*plan.targets, facts=facts),
+        )
     )
 
 
-def settings_lines(plan: Plan) -> list[str]:
+def settings_lines(base: Base | None) -> list[str]:
     """Return the settings that changed since the base as a heading and a list, or nothing."""
-    lines = [
-        f"- {code(text)} (**{WIDENS}**)" if widens else f"- {code(text)}" for text, widens in settings_words(plan.base)
-    ]
+    lines = [f"- {code(text)} (**{WIDENS}**)" if widens else f"- {code(text)}" for text, widens in settings_words(base)]
     return [f"**{SETTINGS}:**", "\n".join(lines)] if lines else []
 
 

@@ -15,7 +15,7 @@ from reconciler.model.kinds import KINDS
 from reconciler.model.kinds.ivs import STOP_STREAM
 from reconciler.model.resource import UnmanagedResource
 from reconciler.model.target import Shards
-from reconciler.plan.plan import Action, ApplyResult, Outcome, Plan, Result, Step, TargetPlan, Verb
+from reconciler.plan.plan import Action, ApplyResult, Base, Outcome, Plan, Result, Step, TargetPlan, Verb
 from reconciler.report.actions import (
     FOLD_FROM,
     ShownAction,
@@ -39,7 +39,6 @@ from reconciler.report.words import (
     WIDENS,
     TargetState,
     apply_state,
-    apply_states,
     blame_words,
     broadcast_words,
     comparison_words,
@@ -112,9 +111,8 @@ def render_plan(plan: Plan, *, paint: Paint = plain, calls: bool = False) -> str
     head = [paint(sanitize(comparison_words(plan)), "dim") + "\n"] if plan.of_revisions else []
     if plan.shards:
         head.append(shards_line(plan.shards, len(plan.targets) + len(plan.failed)) + "\n")
-    return "\n".join(
-        (*head, *_overview(plan_states(plan), paint, always=bool(plan.failed)), *_settings(plan, paint), *targets)
-    )
+    overview = render_states(plan_states(plan), paint=paint, always=bool(plan.failed))
+    return "\n".join(filter(None, (*head, overview, *_settings(plan.base, paint), *targets)))
 
 
 def render_drifts(
@@ -129,8 +127,8 @@ def render_drifts(
     each = [render_drift(report, paint=paint, verbose=verbose) for report in reports]
     head = [shards_line(shards, len(reports) + len(failed)) + "\n"] if shards else []
     end = "".join(f"{line}\n" for line in remedies(reports))
-    overview = _overview(drift_states(reports, failed), paint, always=bool(failed))
-    return "\n".join((*head, *overview, *each, *filter(None, [end])))
+    overview = render_states(drift_states(reports, failed), paint=paint, always=bool(failed))
+    return "\n".join(filter(None, (*head, overview, *each, end)))
 
 
 _STATE_TONES = {
@@ -146,23 +144,23 @@ _STATE_TONES = {
 }
 
 
-def _overview(states: Sequence[TargetState], paint: Paint, *, always: bool = False) -> list[str]:
-    """Return all targets at a glance, a line each, if there are more than a few, or ``always``."""
+def render_states(states: Sequence[TargetState], *, paint: Paint = plain, always: bool = False) -> str:
+    """Return all targets at a glance, a line each; empty for a few targets, unless ``always``."""
     if len(states) < OVERVIEW_FROM and not always:
-        return []
+        return ""
     widths = [max(len(one[column]) for one in states) for column in range(4)]
     lines = [paint(f"{overview_words(states)}.", "bold"), ""]
     for one in states:
         name, account, region, state = (text.ljust(width) for text, width in zip(one[:4], widths, strict=True))
         state = paint(state, _STATE_TONES[one.state])
         lines.append(f"  {sanitize(name)}  {account}  {region}  {state}  {sanitize(one.details)}".rstrip())
-    return ["\n".join(lines) + "\n"]
+    return "\n".join(lines) + "\n"
 
 
-def _settings(plan: Plan, paint: Paint) -> list[str]:
+def _settings(base: Base | None, paint: Paint) -> list[str]:
     lines = [
         paint(f"  ! {sanitize(text)} ({WIDENS})", "bad") if widens else f"    {sanitize(text)}"
-        for text, widens in settings_words(plan.base)
+        for text, widens in settings_words(base)
     ]
     return ["\n".join((paint(f"{SETTINGS}:", "bold"), *lines)) + "\n"] if lines else []
 
@@ -215,11 +213,6 @@ def render_result(result: ApplyResult, *, paint: Paint = plain) -> str:
     if not result.complete:
         lines.append("Run plan to see what is left.")
     return "\n".join(lines) + "\n"
-
-
-def render_results(plan: Plan, results: Sequence[ApplyResult], *, paint: Paint = plain) -> str:
-    """Return how the apply of all targets ended, a line each, if there are more than a few."""
-    return "\n".join(_overview(apply_states(plan, results), paint))
 
 
 def _by_message(result: ApplyResult) -> dict[str, list[Outcome]]:
