@@ -1,4 +1,4 @@
-"""Keep the Amazon IVS resources of an AWS account equal to YAML in a git repository.
+"""Keep the Amazon IVS resources of an AWS account in sync with YAML in a git repository.
 
 There is no public Python API beyond the ``ivs-reconciler`` command and ``reconciler.sandbox.Sandbox``; everything else may change between releases.
 """

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = (
     "get-started",
-    "coming-in",
+    "migrate",
     "write-specs",
     "plan-and-apply",
     "preview",

@@ -12,7 +12,7 @@ from tests.guide import PAGES, commands, masked, page, run_page
 
 NEEDED = {
     "controller": ("curl", "ssh-keygen"),
-    "coming-in": ("curl",),
+    "migrate": ("curl",),
     "write-specs": ("openssl",),
     "fleets": ("openssl",),
 }
@@ -21,7 +21,7 @@ EXTRAS = {"controller": PACKAGES, "fleets": ["distributed"]}
 
 FEWEST = {
     "get-started": 10,
-    "coming-in": 20,
+    "migrate": 20,
     "write-specs": 7,
     "plan-and-apply": 8,
     "preview": 12,

@@ -37,7 +37,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "adopt",
         parents=[common],
         help="adopt live resources by ARN, and change nothing else",
-        description="Tag unowned live resources as those of addresses of the spec. Shows what would change, asks for approval, and changes nothing else. "
+        description="Write the owner tags of live resources, given by ARN, and change nothing else. Shows the plan and asks for approval. "
         "For many resources, see plan --adopt-file.",
     )
     parser.add_argument(

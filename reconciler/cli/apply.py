@@ -46,14 +46,14 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "apply",
         parents=[common],
-        help="make the account equal to the spec",
+        help="make the account match the spec",
         description="Run a saved plan; or plan, show the plan, ask for approval, and run it.",
     )
     parser.add_argument(
         "plan_files",
         metavar="PLANFILE",
         nargs="*",
-        help="a plan saved with plan --out, or those of several shards; refused if a resource of it has changed since",
+        help="a plan saved with plan --out, or those of several shards; refused if the spec or one of its resources has changed since",
     )
     parser.add_argument(
         "--require-commit",
@@ -63,7 +63,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="REV",
-        help="the base that a saved plan must have, whose guardrails count as well (with --require-commit, default: the name given to plan --base)",
+        help="refuse a saved plan with another base, and apply the guardrails of REV too (with --require-commit, default: the name given to plan --base)",
     )
     add_approval(parser)
     add_at_once(parser)

@@ -29,7 +29,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         help="write spec files and an adopt file from the live account; read-only in AWS",
         description="Write spec files from the live account, and a file with the ARNs to adopt: unmanaged resources, and those of this stack "
         "that no other spec file defines. Resources of other stacks are left out. AWS is only read. "
-        "Exit code 2: something could not be written whole; it is listed on stderr.",
+        "Exit code 2: something could not be exported in full; stderr lists it.",
     )
     place = parser.add_argument_group("output")
     place.add_argument("--out", metavar="DIR", help="folder of the spec files (default: that of the project's specs)")
@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="output of terraform show -json or aws cloudformation describe-stack-resources: export what it lists, under its names, "
-        "and write how that tool lets go of it; repeatable",
+        "and write the steps that remove it from that tool; repeatable",
     )
     place.add_argument(
         "--stream-keys", action="store_true", help="manage the stream keys of channels too; one call for each channel"
@@ -195,7 +195,7 @@ def _next(exported: Exported, project: Project) -> Iterator[str]:
         yield ""
         yield "Then:"
     elif pages := [path for path in exported.files if path.name == PAGE]:
-        yield f"Next, {shown(pages[0])}: the other tool lets go of the resources first. Then:"
+        yield f"Next, follow {shown(pages[0])}: first remove the resources from the other tool. Then:"
     else:
         yield "Next:"
     yield from (f"  {command}" for command in exported.commands)

@@ -1,6 +1,6 @@
 """``init``: writes a first repository: project file, a spec, schemas, what git ignores, and workflows for the forge.
 
-It asks on a terminal for what no option says. Nothing that exists is overwritten. The resources of an account come through ``export``.
+It prompts on a terminal for values that no option gives, and overwrites nothing. The resources of an account are read by ``export``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="write a first repository: project file, spec, workflows",
         description="Write a first repository to the current folder, or that of -C: a project file with the sandbox and your account as targets, "
-        "a spec, schemas for editors, what git ignores, and workflows. Asks on a terminal for what no option says. Overwrites nothing.",
+        "a spec, schemas for editors, what git ignores, and workflows. Prompts on a terminal for values that no option gives. Overwrites nothing.",
     )
     parser.add_argument("--stack", metavar="NAME", help="name of the stack (default: that of the folder)")
     parser.add_argument("--region", metavar="REGION", help="AWS region")
@@ -89,7 +89,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-account",
         action="store_true",
-        help="export the resources of the account into spec files, with a file to adopt them by; AWS is only read",
+        help="export the resources of the account to spec files and an adopt file; read-only in AWS",
     )
     parser.set_defaults(run=run)
 
@@ -181,7 +181,7 @@ def _value(
     if given is not None or not asks:
         value = given if given is not None else default
         if value is None:
-            raise UsageError(f"no terminal to ask at: add {option} VALUE ({question})")
+            raise UsageError(f"cannot prompt: no terminal. Add {option} VALUE ({question})")
         if wrong := check(value):
             raise UsageError(f"{option}: {wrong}" if given is not None else f"{wrong}; add {option} VALUE")
         return value

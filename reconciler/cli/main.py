@@ -137,7 +137,7 @@ def build_parser(asked: Collection[str] | None = None) -> argparse.ArgumentParse
     common = global_options()
     parser = Parser(
         prog="ivs-reconciler",
-        description="Keep the Amazon IVS resources of an AWS account equal to YAML in a git repository.",
+        description="Keep the Amazon IVS resources of an AWS account in sync with YAML in a git repository.",
         epilog=_EPILOG,
         parents=[common],
     )

@@ -420,12 +420,12 @@ def global_options() -> argparse.ArgumentParser:
         "--allow-path",
         metavar="DIR",
         action="append",
-        help="allow sandbox and lock files of the project file in DIR, outside the project; repeatable",
+        help="let the project file use sandbox and lock files in DIR, outside the project; repeatable",
     )
     group.add_argument(
         "--pin",
         metavar="FILE",
-        help="refuse a project file whose regions, accounts, roles, endpoints, locks, state, receivers or outputs are not as in this one",
+        help="refuse a project file whose regions, accounts, roles, endpoints, locks, state, receivers or outputs differ from FILE",
     )
     group.add_argument(
         "--log-format",
@@ -451,12 +451,12 @@ def add_scope(parser: argparse.ArgumentParser, *, adopt: bool = True) -> None:
         group.add_argument(
             "--adopt",
             action="store_true",
-            help="adopt an unowned live resource with the kind and name of a missing one",
+            help="adopt unowned live resources that have the kind and name of one to create",
         )
         group.add_argument(
             "--adopt-file",
             metavar="FILE",
-            help="adopt the live resources that FILE names by ARN: lines of YAML or JSON, such as channel/main: arn:aws:ivs:…",
+            help="adopt the live resources listed in FILE by ARN, as YAML or JSON: channel/main: arn:aws:ivs:…",
         )
         add_adopting(group)
     add_globs(group, needs=", and what they depend on")
@@ -467,14 +467,14 @@ def add_adopting(group: argparse._ActionsContainer) -> None:  # argparse has no 
     group.add_argument(
         "--adopt-with-changes",
         action="store_true",
-        help="adopt, and change the fields and tags that differ from the spec as well",
+        help="adopt, and also change the fields and tags that differ from the spec",
     )
     group.add_argument(
         "--take-over",
         metavar="STACK",
         action="append",
         default=[],
-        help="adopt resources of this other stack too, which have an address or a name of the spec, or are given by ARN; repeatable",
+        help="also adopt resources owned by STACK that have an address or name of the spec, or are given by ARN; repeatable",
     )
 
 

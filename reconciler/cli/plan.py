@@ -319,7 +319,7 @@ def add_executor(
         "--target-timeout",
         metavar="TIME",
         type=duration,
-        help="give a target up that a process or Dask worker does not finish within TIME, such as 30m (default: 1h)",
+        help="report a target as failed if a worker process or Dask worker needs longer than TIME, such as 30m (default: 1h)",
     )
 
 

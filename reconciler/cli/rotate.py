@@ -26,7 +26,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "rotate",
         parents=[common],
         help="rotate stream keys and publish the new values",
-        description="Delete and create stream keys, regardless of their rotation label, and publish each new value to the sink in the spec. "
+        description="Rotate stream keys, regardless of their rotation label: delete each, create a new one, and publish its value to the sink in the spec. "
         "An interrupted rotation is completed; no second key is created.",
     )
     parser.add_argument("what", choices=("stream-key",), metavar="stream-key", help="what to rotate")

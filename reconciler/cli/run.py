@@ -128,7 +128,7 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         ("now", "reconcile a target now"),
         (
             "accept",
-            "let the mode hold for a target that is new, or was moved to another account, region or role; with the CHECK that the controller reported, only if it is still there",
+            "apply the mode to a target that is new, or was moved to another account, region or role; CHECK, as the controller reports it, refuses if the target was moved again",
         ),
     ):
         acts.add_argument(

@@ -166,7 +166,7 @@ def _add_records(verb: AddVerb) -> None:
     assume = verb("assume", "list assumptions about the service, or choose another option of one", _assume)
     assume.add_argument("name", nargs="?", metavar="NAME")
     assume.add_argument("option", nargs="?", metavar="OPTION")
-    verb("reset", "delete all resources and restore the settings of the start", "reset")
+    verb("reset", "delete all resources and restore the initial settings", "reset")
     verb("follow", "print events as they occur, one JSON object a line", _follow)
 
 

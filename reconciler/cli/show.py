@@ -156,7 +156,7 @@ def add_outputs(subparsers: Subparsers, common: argparse.ArgumentParser) -> None
         "outputs",
         parents=[common],
         help="print ARNs, playback and ingest URLs, buckets for other systems; read-only",
-        description="Print what other systems need to know of the resources of the spec: ARN, name, playback URL, ingest endpoint and URLs, "
+        description="Print the values of the spec's resources that other systems need: ARN, name, playback URL, ingest endpoint and URLs, "
         "bucket, fingerprint, and where the value of a stream key is kept. Prints no secret. "
         "Exit code 5: a resource of the spec does not exist, and nothing is printed.",
     )
@@ -164,7 +164,7 @@ def add_outputs(subparsers: Subparsers, common: argparse.ArgumentParser) -> None
         "addresses", metavar="ADDRESS", nargs="*", help="only these addresses; globs such as 'channel/*' (default: all)"
     )
     add_format(parser, "text", "json", "env")
-    parser.add_argument("--out", metavar="FILE", help="write FILE instead, if its content would change")
+    parser.add_argument("--out", metavar="FILE", help="write to FILE instead, only if its content changes")
     parser.add_argument("--partial", action="store_true", help="leave out what does not exist, and exit with 0")
     parser.set_defaults(run=run_outputs)
 

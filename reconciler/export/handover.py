@@ -1,10 +1,10 @@
-"""Reads what Terraform and CloudFormation know of resources, and writes how they let go of the exported ones.
+"""Reads what Terraform and CloudFormation know of resources, and writes the steps that remove the exported ones from them.
 
 Read are ARNs, names there, and from Terraform the PEMs of public keys, from the output of ``terraform show -json`` and of
 ``aws cloudformation describe-stack-resources`` or ``list-stack-resources``.
 Nothing else is taken from them: a Terraform state holds the values of stream keys that a data source read, not even marked as sensitive.
 
-Written are Terraform's ``removed`` blocks, and a page with the order of steps. The other tool lets go first: as long as it manages a resource,
+Written are Terraform's ``removed`` blocks, and a page with the order of steps. They are removed from the other tool first: as long as it manages a resource,
 it removes our tags, and replaces what it cannot update.
 """
 
@@ -182,12 +182,12 @@ def removed_blocks(origins: Iterable[Origin]) -> str:
     blocks = [
         f"removed {{\n  from = {address}\n\n  lifecycle {{\n    destroy = false\n  }}\n}}\n" for address in addresses
     ]
-    head = "# Terraform 1.7 or newer lets go of these resources without deleting them. Delete this file after terraform apply.\n\n"
+    head = "# Terraform 1.7 or newer stops managing these resources and does not delete them. Delete this file after terraform apply.\n\n"
     return head + "\n".join(blocks)
 
 
 def not_exported(origins: Iterable[Origin], exported: Collection[str]) -> Iterator[str]:
-    """Yield a line for each resource that a ``removed`` block covers and that is not exported: nobody would manage it."""
+    """Yield a line for each resource that a ``removed`` block covers and that is not exported: no tool would manage it."""
     own = [one for one in origins if one.tool is Tool.TERRAFORM]
     covered = {one.block for one in own if one.arn in exported}
     for one in own:
@@ -197,7 +197,7 @@ def not_exported(origins: Iterable[Origin], exported: Collection[str]) -> Iterat
 
 def page(origins: Sequence[Origin], commands: Sequence[str]) -> str:
     """Return the page with the order of steps. ``commands`` adopt the resources."""
-    parts = ["# Hand-over to ivs-reconciler\n"]
+    parts = ["# Migrate to ivs-reconciler\n"]
     if terraform := [one for one in origins if one.tool is Tool.TERRAFORM]:
         parts.append(_terraform(terraform, commands))
     if cloudformation := [one for one in origins if one.tool is Tool.CLOUDFORMATION]:
@@ -217,13 +217,13 @@ def _terraform(origins: Sequence[Origin], commands: Sequence[str]) -> str:
     blocks = sorted({one.block for one in origins})
     return (
         "## From Terraform\n\n"
-        "Terraform lets go first: as long as it manages a resource, it removes the owner tags, and replaces key pairs and recording configurations to do so.\n\n"
+        "Remove the resources from Terraform first: as long as it manages one, it removes the owner tags, and replaces key pairs and recording configurations to do so.\n\n"
         "1. Commit the spec files; `ivs-reconciler validate` finds no problems.\n"
         f'2. In the Terraform configuration, copy `{BLOCKS}`, and delete these resources and every `data "aws_ivs_stream_key"` that reads from them:\n\n'
         + "".join(f"   - `{address}`\n" for address in blocks)
         + "\n   Where other code refers to them, write the ARN (it is in the adopt file) or a variable; "
         "after step 4, `ivs-reconciler outputs` prints ARNs and URLs.\n"
-        "3. Let Terraform go of them. The plan must show 0 to add, 0 to change, 0 to destroy:\n\n"
+        "3. Remove them from the state. The plan must show 0 to add, 0 to change, 0 to destroy:\n\n"
         + _shell(["terraform plan", "terraform apply"])
         + _adopt(4, commands)
         + f"5. `ivs-reconciler plan` and `terraform plan` show no changes. Delete `{BLOCKS}` and the adopt file.\n\n"
@@ -243,7 +243,7 @@ def _cloudformation(origins: Sequence[Origin], commands: Sequence[str]) -> str:
     )
     return (
         "## From CloudFormation\n\n"
-        "CloudFormation lets go first: as long as its stack holds a resource, an update or a delete of the stack changes it.\n\n"
+        "Remove the resources from the stack first: as long as a stack contains one, an update or a delete of the stack changes it.\n\n"
         "1. Commit the spec files; `ivs-reconciler validate` finds no problems.\n"
         "2. In the template, write `DeletionPolicy: Retain` and `UpdateReplacePolicy: Retain` beside `Type` of these resources, and deploy:\n\n"
         + listed

@@ -395,7 +395,7 @@ def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> 
 
 def test_the_lines_of_the_readme_begin_with_an_existing_account(tmp_path: Path, repository_root: Path) -> None:
     section = (
-        (repository_root / "README.md").read_text(encoding="utf-8").partition("## Begin with an existing account")[2]
+        (repository_root / "README.md").read_text(encoding="utf-8").partition("## Start from an existing account")[2]
     )
     lines = [line.split()[2:] for line in section.partition("\n## ")[0].splitlines() if line.startswith("$ ")]
     assert len(lines) == 5

@@ -95,7 +95,10 @@ def test_terraform_gives_ids_the_list_and_public_keys_and_no_stream_key(sandbox:
     folder = project(tmp_path, sandbox)
     ran = export(folder, source)
     assert (ran.code, ran.err) == (0, "")
-    assert "Next, handover.md: the other tool lets go of the resources first. Then:\n  ivs-reconciler plan" in ran.out
+    assert (
+        "Next, follow handover.md: first remove the resources from the other tool. Then:\n  ivs-reconciler plan"
+        in ran.out
+    )
     adopt = yaml.safe_load((folder / "adopt.yaml").read_text(encoding="utf-8"))
     assert adopt == {
         "channel/a-live": arns[4],

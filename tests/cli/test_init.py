@@ -145,7 +145,7 @@ def test_it_overwrites_nothing_and_says_what_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "no terminal to ask at: add --region VALUE"),
+        ((), "cannot prompt: no terminal. Add --region VALUE"),
         (("--region", "us-wset-2"), "--region: IVS is not available in 'us-wset-2'; did you mean \"us-west-2\"?"),
         (("--region", "us-west-2", "--account-id", "1"), "--account-id: '1' is not an account id: write 12 digits"),
         (("--region", "us-west-2", "--stack", "a b"), "--stack: 'a b' is not a stack name"),
