@@ -19,6 +19,8 @@ from reconciler.cli.options import Parser, Subparsers, context_of, global_option
 from reconciler.errors import ExitCode, ReconcilerError, Terminated, stopped_by
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from reconciler.model.address import Address, KindName
 
 _EPILOG = """\
@@ -157,25 +159,45 @@ def entry() -> NoReturn:
 
     Ends without the interpreter's clean-up: freeing a large plan object by object takes a sixth of a quick run.
     """
-    code = main(started=_handle_sigterm)
+    code = int(ExitCode.INTERRUPTED)
     try:
+        code = main(started=_handle_signals)
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
         code = code or int(ExitCode.ERROR)
+    except KeyboardInterrupt:
+        pass  # after the verb, while its error is written
     os._exit(code)
 
 
-def _handle_sigterm() -> None:
+def _handle_signals() -> None:
     """Make SIGTERM end a run as Ctrl-C does; its default action would leave locks held and files half written."""
     import signal
 
-    def terminate(number: int, frame: object) -> NoReturn:
-        del number, frame
-        raise Terminated
+    def interrupt(number: int, frame: object) -> NoReturn:
+        del frame
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, terminate)
+    def raise_again(lost: sys.UnraisableHookArgs) -> None:
+        """Raise an interrupt again that came in a callback, as importing has them for each module: Python prints it and continues."""
+        interruption = lost.exc_type
+        if not issubclass(interruption, KeyboardInterrupt):
+            sys.__unraisablehook__(lost)
+            return
+
+        def in_what_follows(frame: FrameType, event: str, arg: object) -> None:
+            del event, arg
+            if frame.f_code is not raise_again.__code__:
+                sys.setprofile(None)
+                raise interruption
+
+        sys.setprofile(in_what_follows)
+
+    sys.unraisablehook = raise_again
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lambda: None) -> int:
@@ -194,6 +216,7 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
     args = build_parser(asked=words).parse_args(words)
     # A run makes many small values, keeps them, and ends: looking for cycles among them again and again is wasted.
     gc.set_threshold(200_000, 20, 20)
+    gc.enable()
     code = 0
     try:
         started()

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +117,66 @@ def test_an_apply_that_is_stopped_twice_says_what_is_not_known(
     assert json.loads((folder / "dev.lock").read_text(encoding="utf-8"))["released"] is True
     sandbox.control.clear_faults()
     assert "did not finish" in run(folder, "plan", env=KEYS).err
+
+
+# Runs the command; when it imports the module of the first argument, a line is written, and the signal may be raised.
+# What an interpreter imports before the program begins cannot be covered.
+AT_IMPORT = """
+import os, runpy, signal, sys, weakref
+class Held: pass
+def imported(event, arguments):
+    if event == "import" and arguments[0] == module:
+        sys.stdout.flush(); os.write(1, b"imported\\n")
+        if how == "at once":
+            signal.raise_signal(number)
+        elif how == "in a callback":
+            held = Held()
+            reference = weakref.ref(held, lambda _: signal.raise_signal(number))
+            del held
+module, how, number, *words = sys.argv[1:]
+number = int(number)
+sys.argv[1:] = words
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.addaudithook(imported)
+runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
+"""
+
+
+def starting(folder: Path, module: str, how: str, number: int, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", AT_IMPORT, module, how, str(int(number)), *words]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "imported\n"
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("how", ["at once", "in a callback"])
+@pytest.mark.parametrize(
+    "module", ["argparse", "reconciler.cli.options", "reconciler.cli.unlock", "reconciler.spec.project", "yaml"]
+)
+def test_a_signal_while_modules_are_imported_ends_the_command_with_one_line(
+    tmp_path: Path, module: str, how: str, number: int, code: int
+) -> None:
+    with starting(tmp_path, module, how, number, "validate") as process:
+        assert (*process.communicate(timeout=60), process.returncode) == ("", "Interrupted.\n", code)
+
+
+@pytest.mark.parametrize(("number", "code", "step"), [(signal.SIGINT, 130, 5), (signal.SIGTERM, 143, 25)])
+def test_a_signal_at_any_moment_of_the_start_ends_the_command_with_one_line(
+    tmp_path: Path, number: int, code: int, step: int
+) -> None:
+    folder = stack(tmp_path / "repo", {"channels": {"main": {}}})
+    interrupted = 0
+    for milliseconds in range(0, 200, step):
+        with starting(folder, "reconciler.cli.main", "", number, "validate") as process:
+            time.sleep(milliseconds / 1000)
+            process.send_signal(number)
+            err = process.communicate(timeout=60)[1]
+        assert (process.returncode, err) in ((code, "Interrupted.\n"), (0, "")), f"after {milliseconds} ms"
+        interrupted += process.returncode == code
+    assert interrupted
 
 
 def test_the_help_names_every_exit_code() -> None:
