@@ -283,7 +283,8 @@ def test_a_second_interrupt_ends_all_targets_at_once(fleet: Path, server: Sandbo
     assert err == "Interrupted. In-flight calls may have been carried out; run plan to see what is left.\n"
     server.control.clear_faults()
     planned = run(fleet, "plan", *on(names), env=keys_of(fleet))
-    assert planned.err.count("did not finish") == len(names)
+    unfinished = [line for line in planned.err.splitlines() if "did not finish" in line]  # one for those of one second
+    assert all(any(name in line for line in unfinished) for name in names), planned.err
 
 
 def test_a_killed_apply_of_several_targets_is_completed_by_the_next_and_nothing_is_created_twice(
