@@ -1,5 +1,5 @@
 """The command line: options, approval, progress, and the verbs.
 
-A verb parses its options, calls ``workflow`` or ``controller``, and prints. Heavy packages are imported in a verb's ``run``, so that ``--help`` stays fast.
+A verb parses its options, calls ``workflow`` or ``controller``, and prints. What ``--help`` does not need is imported in a verb's ``run`` and the functions it calls.
 Read first: ``main``, then ``plan``.
 """
