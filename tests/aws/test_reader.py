@@ -75,7 +75,11 @@ def test_our_channels_are_read_in_pages_of_a_hundred_and_batches_of_fifty(gatewa
     assert calls.count("ListChannels") == 2
     batches = [parameters["arns"] for operation, parameters in calls.calls if operation == "BatchGetChannel"]
     assert sorted(len(arns) for arns in batches) == [30, 50, 50]  # type: ignore[arg-type]
-    assert all(parameters["maxResults"] == 100 for operation, parameters in calls.calls if operation.startswith("List"))
+    assert all(
+        parameters["maxResults"] == PAGE_SIZES[operation]
+        for operation, parameters in calls.calls
+        if operation.startswith("List")
+    )
 
 
 def test_what_is_foreign_is_known_from_its_list_alone(gateway: IvsGateway) -> None:
@@ -143,7 +147,8 @@ def test_no_read_ever_asks_for_a_key_value_or_changes_anything(gateway: IvsGatew
     a_recording(gateway, "archive", OURS)
     calls = Recorded(gateway)
     read(calls, stream_key_channels=frozenset({"main"}), everything=True)
-    assert {repeat_class("ivs", operation) for operation in calls.operations} == {Repeat.READ}
+    services = {kind.list: kind.service.client for kind in KINDS.values()}
+    assert {repeat_class(services.get(operation, "ivs"), operation) for operation in calls.operations} == {Repeat.READ}
     assert not {"GetStreamKey", "BatchGetStreamKey", "GetStream", "ListTagsForResource", "GetChannel"} & set(
         calls.operations
     )
@@ -212,6 +217,7 @@ def test_a_kind_is_read_without_the_permissions_of_others(sandbox: Sandbox, gate
     assert state.unreadable == {}
 
 
+PAGE_SIZES = {kind.list: kind.page_size for kind in KINDS.values()}
 READS = {
     **{kind.list: kind.name for kind in KINDS.values()},
     "BatchGetChannel": KindName.CHANNEL,
@@ -235,7 +241,7 @@ def test_one_missing_permission_closes_one_kind_and_is_named(
     state = read(gateway, needed=frozenset({kind}) if needed else frozenset(), stream_key_channels=frozenset({"main"}))
     gone = {kind: state.unreadable[kind]}
     assert state.unreadable == gone
-    assert f"missing permission ivs:{operation}" in state.unreadable[kind]
+    assert f"missing permission {KINDS[kind].service.prefix}:{operation}" in state.unreadable[kind]
     assert state.of(kind) == ()
     others = {KindName.CHANNEL, KindName.RECORDING_CONFIGURATION, KindName.PLAYBACK_KEY_PAIR, KindName.STREAM_KEY} - {
         kind
