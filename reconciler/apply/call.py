@@ -46,10 +46,10 @@ class Answer(Protocol):
 
 
 class WriteCalls(Protocol):
-    """Calls to AWS, as the executor needs them. Raises ``AwsError``."""
+    """Calls to AWS, as the executor needs them."""
 
     def call(self, operation: str, parameters: Mapping[str, object], service: Service | None = None, /) -> Answer:
-        """Send one call."""
+        """Return the answer of a call to a service, repeated if that is safe; ``None`` is IVS. Raises ``AwsError``."""
 
 
 @dataclass(frozen=True, slots=True)

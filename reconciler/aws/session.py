@@ -409,7 +409,7 @@ class _Guarded(_CredentialWrapper):
         self._credential_request = requested
 
     def get_frozen_credentials(self) -> Any:
-        """Return valid credentials, renewed if necessary; botocore signs with these."""
+        """Return valid credentials, renewed if necessary; botocore signs with these. Raises ``CredentialsUnavailable``."""
         frozen = _guard(self._credentials.get_frozen_credentials, self._credential_request)
         for name in ("access_key", "secret_key", "token"):
             value = getattr(frozen, name) or ""
@@ -504,7 +504,7 @@ class _SharedCredentials(_CredentialWrapper):
         self._failed_at = 0.0
 
     def get_frozen_credentials(self) -> Any:
-        """Return valid credentials."""
+        """Return valid credentials. Raises ``CredentialsUnavailable``."""
         with self._turn:
             if self._failure is not None:
                 raise CredentialsUnavailable(self._failure, self._credential_request)

@@ -590,7 +590,7 @@ def _count(text: str) -> int:
 
 
 def duration(text: str) -> int:
-    """Return the seconds of a duration such as ``10m``, as an option's type."""
+    """Return the seconds of a duration such as ``10m``, as an option's type. Raises ``ArgumentTypeError``."""
     from reconciler.model.target import seconds_of
 
     try:

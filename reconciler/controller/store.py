@@ -96,7 +96,10 @@ class Flags(NamedTuple):
 
 
 class Store:
-    """The database. Thread-safe. ``keep_days``, and ``keep_runs`` for each target, limit what is kept."""
+    """The database. Thread-safe. ``keep_days``, and ``keep_runs`` for each target, limit what is kept.
+
+    Raises ``UsageError`` for a file that it cannot use; its methods raise ``StoreError``.
+    """
 
     def __init__(self, path: Path, *, keep_days: float = 30, keep_runs: int = 5_000) -> None:
         self._keep = (keep_days * DAY, keep_runs)

@@ -344,7 +344,7 @@ def stop_at_worker(keys: Sequence[str]) -> None:
 def work_at_worker(version: str, key: str, data: bytes) -> bytes:
     """Do a task at a worker; return its outcome and the records that it wrote, pickled.
 
-    The project's folder is a temporary one, with the records of the target.
+    The project's folder is a temporary one, with the records of the target. Raises ``Reschedule`` for a task that another worker should do.
     """
     from distributed import Reschedule, get_worker  # noqa: PLC0415 - an optional package
 

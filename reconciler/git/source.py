@@ -59,7 +59,7 @@ class Commit:
 class Source:
     """One branch of one repository, mirrored under ``folder``; ``path`` is the project's directory in it.
 
-    Not thread-safe, but for ``holds``, ``files`` and ``missing``, which read.
+    Its methods raise ``GitError``. Not thread-safe, but for ``holds``, ``files`` and ``missing``, which read.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ def resolve(value: Value, arns: Mapping[Address, object]) -> Value:
 
 
 def as_set(raw: object) -> tuple[str, ...]:
-    """Return the distinct members of a list, sorted."""
+    """Return the distinct members of a list as text, sorted. Raises ``TypeError`` for any other value."""
     if not isinstance(raw, list | tuple | set | frozenset):
         raise TypeError(f"{type(raw).__name__} is not a list")
     return tuple(sorted({str(member) for member in raw}))

@@ -97,7 +97,7 @@ def classify(
         if address not in settled and address.kind not in CHILD_KINDS and address not in contested
     ]
     recorded = {**{desired.moved.get(address, address): arn for address, arn in recorded.items()}, **recorded}
-    untagged = untagged_in(desired, live, missing, recorded) if missing else {}
+    untagged = find_untagged(desired, live, missing, recorded) if missing else {}
     namesakes = namesakes_in(desired, live, missing, options.take_over) if missing else {}
     consents = _consents(desired, live, options, adopt, settled, untagged, namesakes)
     adopted = {resource.arn for resource in consents.values()}
@@ -475,10 +475,13 @@ def _is_alike(spec: DesiredResource, former: Address, live: LiveResource) -> boo
     )
 
 
-def untagged_in(
+def find_untagged(
     desired: DesiredState, live: LiveState, missing: Iterable[Address], recorded: Mapping[Address, str]
 ) -> dict[Address, LiveResource]:
-    """Return by missing address the unowned resource that the record of the last apply has for it."""
+    """Return, by address, the live resources that lost their owner tags.
+
+    They are unowned, and have the ARN that the last apply ``recorded`` for an address that is ``missing`` now.
+    """
     wanted = {recorded[address]: address for address in missing if address in recorded}
     return {
         wanted[resource.arn]: resource

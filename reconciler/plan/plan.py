@@ -263,7 +263,7 @@ class PlanOptions(NamedTuple):
         return self._replace(prune=self.prune or target.prune)
 
     def allowing(self, other: PlanOptions) -> PlanOptions:
-        """Return these options with the allowances of both; of two numbers the larger one."""
+        """Return these options with what ``other`` allows as well: prune, higher limits, creates beside existing resources."""
         return self._replace(
             prune=self.prune or other.prune,
             allow_deletes=_larger(self.allow_deletes, other.allow_deletes),

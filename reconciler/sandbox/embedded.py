@@ -208,7 +208,7 @@ class Sandbox:
 
     @property
     def endpoint_url(self) -> str:
-        """The endpoint for AWS clients and AWS_ENDPOINT_URL_IVS."""
+        """The endpoint for AWS clients and AWS_ENDPOINT_URL_IVS. Raises RuntimeError before `start`."""
         if self._http is None:
             raise RuntimeError("the sandbox is not serving: call start() first")
         host, port = self._http.server_address[:2]
@@ -221,7 +221,7 @@ class Sandbox:
         return f"AWS_ENDPOINT_URL_IVS={endpoint_url} AWS_DEFAULT_REGION={DEFAULT_REGION}{keys}"
 
     def start(self) -> Sandbox:
-        """Listen and serve in a background thread."""
+        """Listen and serve in a background thread. Raises OSError if the address is not free."""
         if self._serve and self._http is None:
             host, port = self._address
             try:

@@ -63,6 +63,7 @@ class RateLimiter:
 
         burst: the capacity of every bucket (default: its rate, at least 1).
         windows: fill buckets at each whole second only.
+        Raises ControlError for an unknown operation, or a rate or capacity that is no number above 0.
         """
         if burst is not None and not (is_number(burst) and burst >= 1):
             raise ControlError("burst must be 1 or more")

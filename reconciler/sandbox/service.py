@@ -124,7 +124,7 @@ class Call:
         return row
 
     def refuse_other_account(self, arn: str) -> None:
-        """Deny access to an ARN of another account; one of another region is not found instead (assumed)."""
+        """Raise ApiError (access denied) for an ARN of another account; one of another region is not found instead (assumed)."""
         parts = arn.split(":")
         if len(parts) > 4 and parts[4] != self.world.account:
             action = f"{self.service.name}:{self.operation}"
@@ -134,7 +134,7 @@ class Call:
             )
 
     def refuse_over_quota(self, quota: ResourceQuota, present: int) -> None:
-        """Answer 402, the service's status for quotas (service model), if no more is allowed."""
+        """Raise ApiError with 402, the service's status for quotas (service model), if no more is allowed."""
         limit = applied_quota(self.world.connection, quota, self.world.account, self.world.region)
         if present >= limit:
             raise ApiError(
@@ -159,7 +159,7 @@ def validation(text: str) -> ApiError:
 
 
 def refuse(problems: list[str]) -> None:
-    """Refuse a request that breaks rules, with all of them in one answer."""
+    """Raise ApiError for a request that breaks rules, with all of them in one answer."""
     if problems:
         raise validation(problems[0] if len(problems) == 1 else violation_text(problems))
 

@@ -211,7 +211,10 @@ def _is_inside(root: str, path: str) -> bool:
 
 
 def matching_files(project: Project, target: Target, problems: Problems) -> tuple[dict[str, tuple[bool, bool]], bool]:
-    """Return the matching files sorted by name, each with whether the project's and the target's patterns match it, and whether every pattern could be expanded."""
+    """Return the files that patterns match, and whether every pattern could be expanded; what is wrong is added to ``problems``.
+
+    The files are sorted by name, each with whether a pattern of the project, and one of the target, matches it.
+    """
     is_default = project.specs == DEFAULT_SPECS
     found: dict[str, tuple[bool, bool]] = {}
     stems: dict[str, str] = {}
