@@ -96,6 +96,21 @@ UNREADABLE = "UnreadableAnswer"
 """Our code for an answer that lacks what it must have: what happened is unknown."""
 
 
+THROTTLES = frozenset(
+    {
+        "ThrottlingException",
+        "Throttling",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "TooManyUpdates",
+    }
+)
+"""Error codes of throttled calls: the first is that of IVS (status 429), the last that of Parameter Store."""
+
+
 class AwsError(ReconcilerError):
     """AWS, or the connection to it, refused or failed.
 
@@ -127,6 +142,11 @@ class AwsError(ReconcilerError):
         self.ambiguous = ambiguous
         self.calls = calls
         super().__init__(message)
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the call was throttled, and so not executed."""
+        return self.status == 429 or self.code in THROTTLES
 
 
 class PublishError(ReconcilerError):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from reconciler import logs
-from reconciler.aws.limiter import Pacer, backoff_seconds, is_throttle, may_repeat, repeat_class
+from reconciler.aws.limiter import Pacer, backoff_seconds, may_repeat, repeat_class
 from reconciler.errors import NOT_FOUND, UNREADABLE, AwsError
 from reconciler.model.kinds import KINDS, OPERATIONS, SERVICES, Kind, Repeat, Service
 from reconciler.terminal import mask_stream_keys
@@ -181,7 +181,7 @@ class IvsGateway:
             except AwsError as error:
                 if self._on_request is not None:
                     self._on_request(operation, error)
-                if self._pacer is not None and is_throttle(error):
+                if self._pacer is not None and error.throttled:
                     self._pacer.throttled(operation)
                 if repeat is Repeat.DELETE and calls > 1 and error.code == NOT_FOUND:
                     return Answer({}, error.request_id, calls)
@@ -189,7 +189,7 @@ class IvsGateway:
                     error.calls = calls
                     raise
                 # The pacer has already slowed down; a longer wait per throttled call would leave the rate unused.
-                seconds = backoff_seconds(1 if self._pacer is not None and is_throttle(error) else calls, self._draw())
+                seconds = backoff_seconds(1 if self._pacer is not None and error.throttled else calls, self._draw())
                 _LOG.info(
                     "request repeated",
                     operation=operation,

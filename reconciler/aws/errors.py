@@ -15,7 +15,6 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from reconciler.aws.denials import CREDENTIAL_CODES, DENIED_CODES
-from reconciler.aws.limiter import THROTTLES
 from reconciler.aws.session import (
     CredentialRequest,
     CredentialsUnavailable,
@@ -23,7 +22,7 @@ from reconciler.aws.session import (
     NoMfaCode,
     TooManyOpenFiles,
 )
-from reconciler.errors import UNREADABLE, AwsError
+from reconciler.errors import THROTTLES, UNREADABLE, AwsError
 from reconciler.model.kinds import SERVICES
 from reconciler.network import is_out_of_descriptors, out_of_descriptors, proxy_refusal
 from reconciler.terminal import mask_stream_keys, mask_urls, sanitize, shortened

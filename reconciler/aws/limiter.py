@@ -158,20 +158,6 @@ PROCESS_PACERS = Pacers()
 """The pacers of this process."""
 
 
-THROTTLES = frozenset(
-    {
-        "ThrottlingException",
-        "Throttling",
-        "ThrottledException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "SlowDown",
-        "TooManyUpdates",
-    }
-)
-"""Error codes of throttled calls: the first is that of IVS (status 429), the last that of Parameter Store."""
-
 MAX_THROTTLED = 12
 """Maximum requests for one call that is throttled."""
 
@@ -200,16 +186,11 @@ def repeat_class(service: str, operation: str) -> Repeat:
     return Repeat.READ if (service, operation) in _OTHER_READS else Repeat.ONCE
 
 
-def is_throttle(error: AwsError) -> bool:
-    """Return whether the call was throttled, and so not executed."""
-    return error.status == 429 or error.code in THROTTLES
-
-
 def may_repeat(error: AwsError, repeat: Repeat, calls: int) -> bool:
     """Return whether a call that failed with this error may be sent again after this many requests."""
     if not error.retryable:
         return False
-    if is_throttle(error):
+    if error.throttled:
         return calls < MAX_THROTTLED
     if calls >= MAX_FAILED:
         return False

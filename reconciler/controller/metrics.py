@@ -14,7 +14,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from reconciler import __version__
-from reconciler.aws.limiter import is_throttle
 from reconciler.controller.controller import Observer, Snapshot
 from reconciler.controller.state import FAILURES, RepositoryState, Run, RunStatus
 from reconciler.drift import DriftStatus
@@ -82,7 +81,7 @@ class Metrics(Observer):
 
     def on_request(self, stack: str, target: str, operation: str, error: AwsError | None) -> None:
         """Count a request to AWS."""
-        throttled = error is not None and is_throttle(error)
+        throttled = error is not None and error.throttled
         if throttled:
             self._throttles.labels(stack, target, operation).inc()
         outcome = names.OK if error is None else names.THROTTLED if throttled else names.FAILED

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.aws.connection import Connection, connect
-from reconciler.aws.limiter import is_throttle
 from reconciler.drift.classify import (
     AppliedCommit,
     blamed,
@@ -124,7 +123,7 @@ class RunMetrics:
             yield connection
 
     def _count(self, target: str, operation: str, error: AwsError | None) -> None:
-        outcome = metrics.OK if error is None else metrics.THROTTLED if is_throttle(error) else metrics.FAILED
+        outcome = metrics.OK if error is None else metrics.THROTTLED if error.throttled else metrics.FAILED
         with self._lock:
             self._calls.setdefault(target, Counter())[operation, outcome] += 1
             self._spans[target] = self._spans[target][0], self._monotonic()

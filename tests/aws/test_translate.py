@@ -6,7 +6,6 @@ import pytest
 from botocore import exceptions as boto
 
 from reconciler.aws.errors import mask_tokens, to_aws_error
-from reconciler.aws.limiter import is_throttle
 from reconciler.aws.session import CredentialRequest, CredentialsUnavailable
 
 
@@ -100,7 +99,7 @@ def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() ->
 def test_a_write_whose_credentials_did_not_come_was_not_sent_and_may_be_sent_later(cause: Exception) -> None:
     translated = to_aws_error(CredentialsUnavailable(cause, CredentialRequest()), "CreateChannel", writes=True)
     assert (translated.ambiguous, translated.retryable) == (False, True)
-    assert not is_throttle(translated)
+    assert not translated.throttled
 
 
 @pytest.mark.parametrize(
