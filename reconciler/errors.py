@@ -148,6 +148,11 @@ class AwsError(ReconcilerError):
         """Whether the call was throttled, and so not executed."""
         return self.status == 429 or self.code in THROTTLES
 
+    @property
+    def unavailable(self) -> bool:
+        """Whether AWS answered with a server error or not at all, so that the same call may succeed later."""
+        return self.retryable and not self.throttled
+
 
 class PublishError(ReconcilerError):
     """A report or notification could not be delivered; the work itself is done. ``ambiguous`` says that it may have arrived."""

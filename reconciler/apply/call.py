@@ -24,6 +24,9 @@ IN_USE_SECONDS = 30.0
 
 CONFLICT = "ConflictException"
 
+OUTAGE_FAILURES, OUTAGE_SECONDS = 5, 60.0
+"""An outage: so many actions in a row failed because AWS was unavailable, and nothing was answered for so long."""
+
 _UPDATES_WITH_STATE = frozenset(kind.update for kind in KINDS.values() if kind.ready)
 _FIRST_DELAY = 1.0
 _MAX_DELAY = 3.0
@@ -60,6 +63,28 @@ class Bound:
     at: float
 
 
+@dataclass(slots=True)
+class Outage:
+    """Tells an outage of AWS from the failure of a few resources, because each action would wait for minutes to fail in its turn.
+
+    Belongs to the executor's thread; others read ``reason``, which is empty as long as there is none.
+    """
+
+    answered_at: float
+    failed: set[Address] = field(default_factory=set)
+    reason: str = ""
+
+    def record(self, address: Address, now: float, *, unavailable: bool) -> None:
+        """Record the end of a step for which calls were sent: whether it failed because AWS was unavailable."""
+        if not unavailable:
+            self.answered_at = now
+            self.failed.clear()
+            return
+        self.failed.add(address)
+        if not self.reason and len(self.failed) >= OUTAGE_FAILURES and now - self.answered_at >= OUTAGE_SECONDS:
+            self.reason = f"AWS is unavailable: the last {len(self.failed)} actions failed; run apply again later"
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What all steps of an apply share.
@@ -82,6 +107,12 @@ class Context:
     draw: Callable[[], float] = lambda: 0.5
     publish: Callable[[str, Sink], Answer] | None = None
     key_channels: dict[str, str] = field(default_factory=dict)
+    outage: Outage = field(default_factory=lambda: Outage(0.0))
+
+    @property
+    def ended(self) -> str:
+        """Why no more steps start; empty as long as they do."""
+        return "interrupted" if self.stop.is_set() else self.outage.reason
 
 
 class InterruptedStepError(Exception):
@@ -90,7 +121,7 @@ class InterruptedStepError(Exception):
 
 @dataclass(slots=True)
 class Attempt:
-    """A step being run: the requests sent, the last request id, and when it began."""
+    """A step being run: the requests sent, the last request id, when it began, and whether AWS was unavailable for its last call."""
 
     step: Step
     address: Address
@@ -98,6 +129,7 @@ class Attempt:
     began: float
     calls: int = 0
     request_id: str = ""
+    unavailable: bool = False
 
     @property
     def age(self) -> float:
@@ -112,7 +144,12 @@ class Attempt:
 
     def call(self, operation: str, parameters: Mapping[str, object]) -> Answer:
         """Send one call and count its requests. Raises ``AwsError``, whose requests are not counted yet."""
-        answer = self.context.calls.call(operation, parameters, KINDS[self.address.kind].service)
+        try:
+            answer = self.context.calls.call(operation, parameters, KINDS[self.address.kind].service)
+        except AwsError as error:
+            self.unavailable = error.unavailable
+            raise
+        self.unavailable = False
         self.calls += answer.calls
         self.request_id = answer.request_id
         return answer

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from reconciler import logs
-from reconciler.apply.call import Answer, Context, WriteCalls
+from reconciler.apply.call import Answer, Context, Outage, WriteCalls
 from reconciler.apply.claims import NewResources
 from reconciler.apply.create import DeferredCheck, Resolution, resolve_duplicates
 from reconciler.apply.events import ActionFinished, Event, StepFinished
@@ -71,6 +71,7 @@ def execute(  # noqa: PLR0913 - clocks and calls are arguments, so that tests ne
         before_step=before_step,
         draw=draw,
         publish=publish,
+        outage=Outage(clock()),
     )
     execution = _Execution(Graph(plan), context, inbox, on_event, wait_live=plan.wait_live)
     began = clock()
@@ -168,6 +169,9 @@ class _Execution:
             self._wait_until_offline(result.outcome.step, result.live.channel_arn, again=True)
             return
         self.interrupted = self.interrupted or result.interrupted
+        if result.outcome.calls:
+            address = self.graph.action_of(result.outcome.step).address
+            self._context.outage.record(address, self._context.clock(), unavailable=result.unavailable)
         # Before any step that uses these ARNs starts.
         self._context.bound.update(result.bound)
         if result.deferred is not None:
@@ -238,7 +242,8 @@ class _Execution:
                 if waiting.again:
                     self._start(waiting.step)
                     continue
-            self.interrupted = self.interrupted or outcome.result is Result.SKIPPED
+            skipped = outcome.result is Result.SKIPPED
+            self.interrupted = self.interrupted or (skipped and self._context.stop.is_set())
             self._apply_changes(self.graph.settle(outcome, {}))
 
     def _resolve_duplicates(self, new_resources: NewResources) -> None:

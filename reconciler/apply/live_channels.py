@@ -145,6 +145,8 @@ class LiveWaits:
         stream = check.streams.get(waiting.channel_arn)
         if self._context.stop.is_set():
             return waiting.outcome(Result.SKIPPED, now, "interrupted while the channel was live")
+        if self._context.ended:
+            return waiting.outcome(Result.SKIPPED, now, self._context.ended)
         if check.error is not None and not check.error.retryable:
             return waiting.outcome(Result.FAILED, now, str(check.error), check.error)
         if check.error is None and stream is None:
@@ -168,10 +170,10 @@ class LiveWaits:
     def _check(self, delay: float) -> StreamCheck:
         """Wait, then list the streams. Runs in the thread."""
         check = StreamCheck()
-        while delay > 0 and not self._context.stop.is_set():
+        while delay > 0 and not self._context.ended:
             self._context.sleep(min(delay, _STOP_SECONDS))
             delay -= _STOP_SECONDS
-        if self._context.stop.is_set():
+        if self._context.ended:
             return check
 
         def call(operation: str, parameters: Mapping[str, object]) -> Answer:

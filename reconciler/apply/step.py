@@ -35,6 +35,7 @@ class StepResult:
     """The outcome of a step, and the ARNs that it returned. ``interrupted`` means that it would have continued without the request to stop.
 
     ``deferred`` is a check for duplicates that is left to the end of the apply. ``live`` is the stream because of which a call was refused.
+    ``unavailable`` means that the step failed because AWS was.
     """
 
     outcome: StepOutcome
@@ -42,13 +43,14 @@ class StepResult:
     interrupted: bool = False
     deferred: DeferredCheck | None = None
     live: Stream | None = None
+    unavailable: bool = False
 
 
 def run_step(step: Step, address: Address, context: Context) -> StepResult:
     """Run one step to its end."""
-    if context.stop.is_set():
-        skipped = StepOutcome(step.id, step.operation, Result.SKIPPED, message="interrupted")
-        return StepResult(skipped, interrupted=True)
+    if context.ended:
+        skipped = StepOutcome(step.id, step.operation, Result.SKIPPED, message=context.ended)
+        return StepResult(skipped, interrupted=context.stop.is_set())
     context.emit(StepStarted(address, step.id, step.operation))
     attempt = Attempt(step, address, context, context.clock())
     try:
@@ -59,7 +61,8 @@ def run_step(step: Step, address: Address, context: Context) -> StepResult:
         return StepResult(attempt.outcome(Result.BLOCKED, message=str(error)), live=error.stream)
     except AwsError as error:
         attempt.count(error)
-        return StepResult(attempt.outcome(Result.FAILED, code=error.code, message=_failure_message(error, step)))
+        failed = attempt.outcome(Result.FAILED, code=error.code, message=_failure_message(error, step))
+        return StepResult(failed, unavailable=attempt.unavailable)
     except OSError as error:  # such as running out of file descriptors where no call reports it
         reason = out_of_descriptors() if is_out_of_descriptors(error) else os_reason(error)
         failure = AwsError(f"{step.operation}: {reason}", operation=step.operation, code=_LOCAL, ambiguous=True)
@@ -148,6 +151,7 @@ def publish_value(attempt: Attempt, arn: str, sink: Sink) -> None:
             answer = publish(arn, sink)
         except AwsError as error:
             attempt.count(error)
+            attempt.unavailable = error.unavailable
             new = error.code == NOT_FOUND and error.operation in (STREAM_KEY.get, CHANNEL.batch)
             if new and (why := retry_reason(attempt, error)):
                 attempt.wait(delay, why)
