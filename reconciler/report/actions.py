@@ -112,7 +112,7 @@ def is_own_record(change: FieldChange) -> bool:
     return change.tag.startswith(PREFIX) and change.tag != PROTECT
 
 
-class Sides(NamedTuple):
+class ShownChange(NamedTuple):
     """A changed field in words, sanitized: its dotted name, and both values, ``None`` where it is absent. A list of strings has members as well."""
 
     name: str
@@ -130,7 +130,7 @@ class ShownAction(NamedTuple):
     title: str
     symbol: str
     will: str
-    changes: tuple[Sides, ...]
+    changes: tuple[ShownChange, ...]
 
 
 def shown_actions(actions: Sequence[Action], *, each: bool = False) -> tuple[list[ShownAction], Mapping[str, Value]]:
@@ -152,27 +152,29 @@ def _shown(group: tuple[Action, ...], shared: Mapping[str, Value]) -> ShownActio
     if len(group) > 1:
         changes = () if _is_unknown(action) else own_id_hidden(changes, action.address)
         title = group_title([one.address for one in group])
-    return ShownAction(group, title, symbol(action), will(action), sides_of(changes))
+    return ShownAction(group, title, symbol(action), will(action), shown_changes(changes))
 
 
-def sides_of(changes: Iterable[FieldChange]) -> tuple[Sides, ...]:
+def shown_changes(changes: Iterable[FieldChange]) -> tuple[ShownChange, ...]:
     """Return changes in words, without those of ownership tags."""
-    return tuple(map(sides, (change for change in changes if not is_own_record(change))))
+    return tuple(map(shown_change, (change for change in changes if not is_own_record(change))))
 
 
-def sides(change: FieldChange) -> Sides:
+def shown_change(change: FieldChange) -> ShownChange:
     """Return one change in words."""
     name = sanitize(path_words(change.path))
     before = None if change.absent_before else show_value(change.before)
     after = None if change.absent_after else show_value(change.after)
     old, new = change.before or (), change.after or ()
     if before is None or after is None or not (isinstance(old, tuple) and isinstance(new, tuple)):
-        return Sides(name, before, after)
+        return ShownChange(name, before, after)
     if not all(isinstance(member, str) for member in (*old, *new)):
-        return Sides(name, before, after)
+        return ShownChange(name, before, after)
     gained, lost = [one for one in new if one not in old], [one for one in old if one not in new]
     kept = [one for one in new if one in old] if gained or lost else []
-    return Sides(name, before, after, *(tuple(show_text(str(one)) for one in group) for group in (gained, lost, kept)))
+    return ShownChange(
+        name, before, after, *(tuple(show_text(str(one)) for one in group) for group in (gained, lost, kept))
+    )
 
 
 def fold_actions(actions: Iterable[Action]) -> list[tuple[Action, ...]]:

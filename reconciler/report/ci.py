@@ -13,7 +13,7 @@ from html import escape
 from reconciler.drift.report import DriftReport, Finding
 from reconciler.errors import Problem
 from reconciler.model.address import Address
-from reconciler.report.actions import sides_of
+from reconciler.report.actions import shown_changes
 from reconciler.report.markdown_layout import diff_lines
 from reconciler.report.words import (
     HEADS,
@@ -80,7 +80,7 @@ def _outcome(findings: Sequence[Finding]) -> str:
 
 
 def _fields(finding: Finding) -> str:
-    lines = diff_lines(sides_of(in_time_order(finding))) if finding.has_two_sides else []
+    lines = diff_lines(shown_changes(in_time_order(finding))) if finding.has_two_sides else []
     return f" ({'; '.join(line.strip() for line in lines)})" if lines else ""
 
 
@@ -88,7 +88,7 @@ def _lines(finding: Finding) -> Iterable[str]:
     yield f"{finding.address} {HEADS[finding.status]}: {finding.explanation}"
     if finding.arn:
         yield finding.arn
-    if finding.has_two_sides and (lines := diff_lines(sides_of(in_time_order(finding)))):
+    if finding.has_two_sides and (lines := diff_lines(shown_changes(in_time_order(finding)))):
         yield "- expected, + actual:" if finding.is_drift else "- before, + after:"
         yield from lines
     yield from blame_words(finding)

@@ -75,7 +75,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class MarkedChange:
     """The two sides of a changed field; ``None`` where it is absent. A list of strings has members instead."""
 
     path: str
@@ -86,19 +86,19 @@ class Sides:
     kept: tuple[str, ...] = ()
 
 
-def sides(change: FieldChange) -> Sides:
+def marked_change(change: FieldChange) -> MarkedChange:
     """Return both sides of a change, with what differs marked if two values are alike for the most part."""
-    path, left, right, *members = actions.sides(change)
+    path, left, right, *members = actions.shown_change(change)
     if left is None or right is None:
-        return Sides(path, None if left is None else Text(left), None if right is None else Text(right))
+        return MarkedChange(path, None if left is None else Text(left), None if right is None else Text(right))
     if any(members):
-        return Sides(path, Text(left), Text(right), *members)
+        return MarkedChange(path, Text(left), Text(right), *members)
     if _MIN_MARKED <= min(len(left), len(right)) <= max(len(left), len(right)) <= _MAX_MARKED:
         start = same_start(left, right)
         end = same_start(left[start:][::-1], right[start:][::-1])
         if (start + end) * 2 >= min(len(left), len(right)):
-            return Sides(path, _marked(left, start, end), _marked(right, start, end))
-    return Sides(path, Text(left), Text(right))
+            return MarkedChange(path, _marked(left, start, end), _marked(right, start, end))
+    return MarkedChange(path, Text(left), Text(right))
 
 
 def _marked(text: str, start: int, end: int) -> Text:
@@ -318,7 +318,7 @@ _FILTERS = {
     "parameters": _parameters,
     "path": actions.path_words,
     "plural": words.plural,
-    "sides": sides,
+    "marked_change": marked_change,
     "status_word": words.STATUS_WORDS.__getitem__,
     "symbol": actions.symbol,
     "text": actions.show_text,

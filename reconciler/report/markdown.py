@@ -24,7 +24,7 @@ from reconciler.report.actions import (
     shared_actions,
     show_value,
     shown_actions,
-    sides_of,
+    shown_changes,
     symbol,
     unmanaged_words,
 )
@@ -609,7 +609,7 @@ def _finding_block(finding: Finding) -> Block:
     ]
     if finding.arn:
         parts.append(code(finding.arn))
-    if finding.has_two_sides and (lines := diff_lines(sides_of(in_time_order(finding)))):
+    if finding.has_two_sides and (lines := diff_lines(shown_changes(in_time_order(finding)))):
         drifted = finding.status is DriftStatus.DRIFT
         parts.append("`-` expected, `+` actual:" if drifted else "`-` before, `+` after:")
         parts.append(fenced(lines))

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
-from reconciler.report.actions import Sides
-from reconciler.report.words import OVERVIEW_FROM, TargetState, overview_words
+from reconciler.report.actions import ShownChange
+from reconciler.report.words import OVERVIEW_FROM, OverviewRow, overview_words
 from reconciler.terminal import sanitize
 
 _PLAIN_WORD = re.compile(r"""[("']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)"']?[,;:.!?]?|\(?\d{1,6}%?[,;:]?|%\)?[,;:.]?""")
@@ -90,13 +90,13 @@ def _longest_run(text: str) -> int:
     return max(map(len, _BACKTICKS.findall(text)), default=0) if "`" in text else 0
 
 
-def diff_lines(changes: Sequence[Sides]) -> list[str]:
+def diff_lines(changes: Sequence[ShownChange]) -> list[str]:
     """Return before and after as lines of a diff fence; lists as members gained and lost."""
     width = min(max((len(change.name) for change in changes), default=0) + 1, _NAME_WIDTH)
     return [line for change in changes for line in _change(change, width)]
 
 
-def _change(change: Sides, width: int) -> Iterable[str]:
+def _change(change: ShownChange, width: int) -> Iterable[str]:
     name = f"{change.name}:".ljust(width)
     if change.gained or change.lost:
         yield f"  {name}{f' ({len(change.kept):,} unchanged)' if change.kept else ''}"
@@ -120,7 +120,7 @@ def count_cell(count: int) -> str:
     return f"{count:,}" if count else "·"
 
 
-def overview_lines(states: Sequence[TargetState], *, limited: bool = False) -> list[str]:
+def overview_lines(states: Sequence[OverviewRow], *, limited: bool = False) -> list[str]:
     """Return how many targets have each state, and why those failed that did; nothing for a few targets that were all read.
 
     ``limited`` lists some of those that failed and counts the others, for a text with a limit.

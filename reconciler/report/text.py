@@ -19,7 +19,7 @@ from reconciler.plan.plan import Action, ApplyResult, Base, Outcome, Plan, Resul
 from reconciler.report.actions import (
     FOLD_FROM,
     ShownAction,
-    Sides,
+    ShownChange,
     created_words,
     fold_findings,
     group_title,
@@ -28,7 +28,7 @@ from reconciler.report.actions import (
     path_words,
     show_value,
     shown_actions,
-    sides_of,
+    shown_changes,
     unmanaged_words,
 )
 from reconciler.report.words import (
@@ -37,7 +37,7 @@ from reconciler.report.words import (
     OVERVIEW_FROM,
     SETTINGS,
     WIDENS,
-    TargetState,
+    OverviewRow,
     apply_state,
     blame_words,
     broadcast_words,
@@ -144,7 +144,7 @@ _STATE_TONES = {
 }
 
 
-def render_states(states: Sequence[TargetState], *, paint: Paint = plain, always: bool = False) -> str:
+def render_states(states: Sequence[OverviewRow], *, paint: Paint = plain, always: bool = False) -> str:
     """Return all targets at a glance, a line each; empty for a few targets, unless ``always``."""
     if len(states) < OVERVIEW_FROM and not always:
         return ""
@@ -257,7 +257,7 @@ def _members(group: Sequence[Action | Finding], paint: Paint) -> str:
     return paint(sanitize(members_line([one.address for one in group], limit=_MEMBERS_SHOWN)) + more, "dim")
 
 
-def _change(change: Sides, width: int, paint: Paint) -> str:
+def _change(change: ShownChange, width: int, paint: Paint) -> str:
     name = change.name.ljust(width)
     if change.before is None:
         return f"        {paint('+', 'good')} {name}  {change.after}"
@@ -385,13 +385,13 @@ def _findings(group: tuple[Finding, ...], paint: Paint) -> Iterable[str]:
     for line in blame_words(finding):
         yield f"      {sanitize(line)}"
     if finding.has_two_sides:
-        shown = sides_of(changes)
+        shown = shown_changes(changes)
         width = max((len(change.name) for change in shown), default=0)
         for change in shown:
             yield _finding_change(change, width, drifted=finding.status is DriftStatus.DRIFT, paint=paint)
 
 
-def _finding_change(change: Sides, width: int, *, drifted: bool, paint: Paint) -> str:
+def _finding_change(change: ShownChange, width: int, *, drifted: bool, paint: Paint) -> str:
     """Return one changed field: expected and actual for drift, before and after for a pending change."""
     name = change.name.ljust(width)
     live, spec = change.before or "(absent)", change.after or "(absent)"

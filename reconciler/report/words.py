@@ -94,8 +94,8 @@ _STATES = (
 )
 
 
-class TargetState(NamedTuple):
-    """A target in an overview: where it is, what state it is in, and its counts or why it failed."""
+class OverviewRow(NamedTuple):
+    """A target in an overview: where it is, its state in words, and its counts or why it failed."""
 
     name: str
     account_id: str
@@ -104,42 +104,42 @@ class TargetState(NamedTuple):
     details: str = ""
 
 
-def plan_states(plan: Plan) -> list[TargetState]:
+def plan_states(plan: Plan) -> list[OverviewRow]:
     """Return the states of all targets of a plan, those that failed at the end. Of two revisions, none is in sync or out of it."""
     same = "unchanged" if plan.of_revisions else "in sync"
     return [
-        TargetState(one.name, one.account_id, one.region, "with changes", summary_words(one.summary))
+        OverviewRow(one.name, one.account_id, one.region, "with changes", summary_words(one.summary))
         if one.actions
-        else TargetState(one.name, one.account_id, one.region, same)
+        else OverviewRow(one.name, one.account_id, one.region, same)
         for one in plan.targets
     ] + failed_states({one.name: one.message for one in plan.failed})
 
 
-def drift_states(reports: Iterable[DriftReport], failed: Mapping[str, str]) -> list[TargetState]:
+def drift_states(reports: Iterable[DriftReport], failed: Mapping[str, str]) -> list[OverviewRow]:
     """Return the states of all targets of a drift report, those that failed at the end."""
     return [
-        TargetState(one.name, one.account_id, one.region, "with drift" if one.drifted else "pending", drift_counts(one))
+        OverviewRow(one.name, one.account_id, one.region, "with drift" if one.drifted else "pending", drift_counts(one))
         if one.drifted or one.pending
-        else TargetState(one.name, one.account_id, one.region, "in sync")
+        else OverviewRow(one.name, one.account_id, one.region, "in sync")
         for one in reports
     ] + failed_states(failed)
 
 
-def apply_states(plan: Plan, results: Iterable[ApplyResult]) -> list[TargetState]:
+def apply_states(plan: Plan, results: Iterable[ApplyResult]) -> list[OverviewRow]:
     """Return how the apply of each target of a plan ended, in the plan's order, and at the end those that could not be read."""
     by_name = {state.name: state for state in result_states(results)}
     return [
         by_name[one.name]._replace(account_id=one.account_id, region=one.region)
         if one.name in by_name
-        else TargetState(one.name, one.account_id, one.region, "in sync")
+        else OverviewRow(one.name, one.account_id, one.region, "in sync")
         for one in plan.targets
         if one.name in by_name or not one.actions
     ] + failed_states({one.name: one.message for one in plan.failed})
 
 
-def result_states(results: Iterable[ApplyResult]) -> list[TargetState]:
+def result_states(results: Iterable[ApplyResult]) -> list[OverviewRow]:
     """Return how the apply of each target ended."""
-    return [TargetState(one.name, "", "", _apply_state(one), outcome_words(one.outcomes)) for one in results]
+    return [OverviewRow(one.name, "", "", _apply_state(one), outcome_words(one.outcomes)) for one in results]
 
 
 def _apply_state(result: ApplyResult) -> str:
@@ -158,12 +158,12 @@ BY_SEVERITY = (Result.FAILED, Result.BLOCKED, Result.SKIPPED, Result.DONE)
 """The order in which a report lists the outcomes of an apply."""
 
 
-def failed_states(failed: Mapping[str, str]) -> list[TargetState]:
+def failed_states(failed: Mapping[str, str]) -> list[OverviewRow]:
     """Return the states of targets that could not be read, with the first line of each error."""
-    return [TargetState(name, "", "", "failed", message.partition("\n")[0]) for name, message in failed.items()]
+    return [OverviewRow(name, "", "", "failed", message.partition("\n")[0]) for name, message in failed.items()]
 
 
-def overview_words(states: Sequence[TargetState]) -> str:
+def overview_words(states: Sequence[OverviewRow]) -> str:
     """Return how many targets have each state: ``5 targets: 3 in sync, 1 with changes, 1 failed``."""
     counts = Counter(one.state for one in states)
     return f"{plural(len(states), 'target')}: {nonzero({state: counts[state] for state in _STATES})}"
