@@ -233,7 +233,7 @@ class IvsGateway:
         remove_members(data, self._paths(operation))
         if kind is not None and not (item is not None and isinstance(item["arn"], str) and item["arn"]):
             raise AwsError(
-                f"{operation}: the answer holds no {kind.member or kind.title!r} with an ARN; nothing can be concluded from it",
+                f"{operation}: the answer holds no {kind.member or kind.title!r} with an ARN; the result is unknown",
                 operation=operation,
                 code=UNREADABLE,
                 request_id=request_id,

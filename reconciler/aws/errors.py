@@ -77,8 +77,8 @@ def _from_provider(error: CredentialsUnavailable, operation: str) -> AwsError:
         message = f"{_UNOBTAINED}: {_text(cause)}; {_sign_in(error.requested)}"
     elif isinstance(cause, boto.RefreshWithMFAUnsupportedError):
         message = (
-            f"the session of the MFA device {error.requested.mfa} has ended, and a code is asked for once a run; "
-            "run again with a new code; duration_seconds in the profile makes a session longer, up to the role's maximum"
+            f"the session of the MFA device {error.requested.mfa} has ended, and a run prompts for a code only once; "
+            "run again with a new code, or raise duration_seconds in the profile (at most the role's maximum)"
         )
     elif isinstance(cause, NoMfaCode):
         message = (

@@ -170,7 +170,7 @@ def add_forget(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
         "addresses",
         metavar="ADDRESS",
         nargs="+",
-        help="the address of a managed resource that the spec does not have, such as channel/lobby, or a glob, such as 'channel/pool-*'",
+        help="the address of a managed resource that is not in the spec, such as channel/lobby, or a glob, such as 'channel/pool-*'",
     )
     add_approval(parser)
     add_at_once(parser)

@@ -73,7 +73,9 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     where.add_argument("--api-url", metavar="URL", help="API URL of a self-hosted server")
     where.add_argument("--token-env", metavar="NAME", help="the environment variable with the token")
     where.add_argument(
-        "--author", metavar="LOGIN", help="author of our comments, if the token cannot tell (GitHub apps: name[bot])"
+        "--author",
+        metavar="LOGIN",
+        help="author of our comments, if the token does not show it (GitHub apps: name[bot])",
     )
     parser.set_defaults(base=None)
     add_scope(parser)

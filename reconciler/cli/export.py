@@ -106,9 +106,7 @@ def run(args: argparse.Namespace) -> int:
     write_fitted("".join(f"{sanitize(line)}\n" for line in _summary(exported, project)), sys.stdout)
     if exported.gaps:
         sys.stdout.flush()
-        write_fitted(
-            "".join(f"{sanitize(line)}\n" for line in ("Could not be written whole:", *exported.gaps)), sys.stderr
-        )
+        write_fitted("".join(f"{sanitize(line)}\n" for line in ("Not exported in full:", *exported.gaps)), sys.stderr)
     return ExitCode.DIFFERENT if exported.gaps else ExitCode.OK
 
 

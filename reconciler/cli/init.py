@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if exported and exported.gaps:
         sys.stdout.flush()
-        write_fitted("".join(f"{line}\n" for line in ("Could not be written whole:", *exported.gaps)), sys.stderr)
+        write_fitted("".join(f"{line}\n" for line in ("Not exported in full:", *exported.gaps)), sys.stderr)
         return ExitCode.DIFFERENT
     return ExitCode.OK
 

@@ -325,8 +325,8 @@ def _note_unknown_accounts(project: Project, shard: Shards) -> None:
     if not names:
         return
     write_fitted(
-        f"note: {sanitize(names_words(names))} {'states' if len(names) == 1 else 'state'} no accountId, so --shard goes by the profile: "
-        "two targets of one account could be in different shards, and neither run would notice\n",
+        f"note: {sanitize(names_words(names))} {'states' if len(names) == 1 else 'state'} no accountId, so --shard uses the profile: "
+        "two targets of one account could be in different shards, undetected\n",
         sys.stderr,
     )
 

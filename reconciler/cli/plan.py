@@ -333,7 +333,7 @@ def executor_of(args: argparse.Namespace, context: Context, targets: int = 0) ->
     if where is None:
         where = ExecutorChoice("processes" if targets >= MANY_TARGETS else "threads")
     if where.kind == "threads" and timeout:
-        raise UsageError("--target-timeout needs --executor processes or dask: a thread cannot be given up")
+        raise UsageError("--target-timeout needs --executor processes or dask: a thread cannot be stopped")
     if where.kind == "threads":
         from reconciler.executors import Threads
 

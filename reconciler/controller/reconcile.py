@@ -144,7 +144,7 @@ def _reconcile(
         account = replace(run, account_read=True, account_id=survey.plan.account_id, region=survey.plan.region)
         run = _with_findings(replace(account, live_channels=_live_channels(survey)), revision, survey, deps)
         if account_id not in ("", run.account_id):
-            reason = f"the credentials are for account {run.account_id}, and the mode holds for account {account_id}"
+            reason = f"the credentials are for account {run.account_id}, but its mode applies to account {account_id}"
             place = replace(Place.of(target, revision.project), account=run.account_id)
             hint = f"the target is only observed; {accept_hint(run.target, place)}"
             return replace(run, mode=Mode.OBSERVE, message="\n".join(filter(None, (f"{reason}; {hint}", run.message))))

@@ -112,7 +112,7 @@ def unaccepted(name: str, accepted: Place | None, place: Place | None) -> str:
 
 def accept_hint(name: str, place: Place | None) -> str:
     """Return the command that gives a target its mode where it is now."""
-    return f"to give it its mode: ivs-reconciler run --accept {name}{f'@{place.check}' if place else ''}"
+    return f"to apply its mode, run ivs-reconciler run --accept {name}{f'@{place.check}' if place else ''}"
 
 
 _RESULT = TypeAdapter(ApplyResult)

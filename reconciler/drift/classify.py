@@ -111,7 +111,7 @@ def classify(
 
 def _unknown_commit(commit: AppliedCommit | None) -> Iterable[str]:
     if commit is not None and commit.unknown:
-        yield f"cannot tell a resource deleted outside from one that was never applied: there is no record of the last apply, and {commit.unknown}"
+        yield f"cannot distinguish a resource deleted outside from one never applied: there is no record of the last apply, and {commit.unknown}"
 
 
 def _known(action: Action, live: LiveState) -> Action | None:
@@ -135,7 +135,7 @@ def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
     counts = Counter(address.kind for address in addresses)
     for kind, why in live.unreadable.items():
         if counts[kind]:
-            yield f"no result for {KINDS[kind].counted(counts[kind])} in the spec, which could not be read: {why}"
+            yield f"{KINDS[kind].counted(counts[kind])} in the spec could not be read: {why}"
 
 
 class _Classification:
@@ -293,9 +293,17 @@ def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
     if own or not following:
         found.append(_finding(action, DriftStatus.DRIFT, _MODIFIED)._replace(changes=tuple(own)))
     if following:
-        explanation = action.explanation if _is_move(action) else "left over from a replacement that is not finished"
+        explanation = action.explanation if _is_move(action) else _following_words(following)
         found.append(_finding(action, DriftStatus.PENDING, explanation)._replace(changes=tuple(following)))
     return tuple(found)
+
+
+def _following_words(following: Iterable[FieldChange]) -> str:
+    """Return why references are pending that change only because another resource does."""
+    others = dict.fromkeys(str(change.after.address) for change in following if isinstance(change.after, Ref))
+    if others:
+        return f"refers to {' and '.join(others)}, which will be created or recreated"
+    return "left over from an unfinished replacement"
 
 
 def _is_move(action: Action) -> bool:

@@ -60,7 +60,7 @@ class DaskCluster:
     """Runs work at the workers of the cluster with this scheduler, such as ``tcp://10.0.0.5:8786``.
 
     ``at_once`` is how many targets are worked on at the same time; ``None`` is as many as the workers have threads.
-    A target is given up after ``timeout`` seconds, and all that are left when the cluster has had no workers for ``patience`` seconds.
+    A target is timed out after ``timeout`` seconds, and all that are left when the cluster has had no workers for ``patience`` seconds.
     """
 
     in_checkout: ClassVar[bool] = False
@@ -188,7 +188,7 @@ class _Run:
             # Its place stays busy: the worker may still be at it.
             future.cancel()
             self.results[index] = AwsError(
-                f"given up after {self._cluster.timeout:,.0f} s without a result; raise --target-timeout if it needs more",
+                f"timed out after {self._cluster.timeout:,.0f} s without a result; raise --target-timeout if it needs more",
                 code="TargetTimeout",
             )
             self._free_waiting(self._tasks[index].place)
@@ -212,7 +212,7 @@ class _Run:
         for index in [index for index in self._waiting if self._tasks[index].place == place]:
             self._waiting.remove(index)
             self.results[index] = AwsError(
-                "not started: a task in the same account and region was given up", code="TargetTimeout"
+                "not started: a task in the same account and region timed out", code="TargetTimeout"
             )
 
     def _key(self, index: int) -> str:
@@ -250,7 +250,7 @@ class _Run:
 
     def _lost(self) -> AwsError:
         return AwsError(
-            f"the connection to the Dask scheduler at {self._cluster.address} was lost; what the workers do is not known, run plan again",
+            f"the connection to the Dask scheduler at {self._cluster.address} was lost; the state of its workers is unknown; run plan again",
             code="SchedulerLost",
         )
 
@@ -299,9 +299,7 @@ def _failure(error: BaseException | None) -> AwsError:
             code="WorkerSetup",
         )
     if name == "KilledWorker":
-        return AwsError(
-            "the Dask workers that worked on this target died again and again; see their logs", code="WorkerDied"
-        )
+        return AwsError("the Dask workers of this target died repeatedly; see their logs", code="WorkerDied")
     return AwsError(f"the Dask worker failed ({name}: {error})", code="WorkerFailed")
 
 

@@ -94,7 +94,7 @@ class _Worker:
 class Processes:
     """Runs work in ``count`` processes, ``at_once`` targets at the same time in all; ``None`` is a default from the machine.
 
-    A target is given up after ``timeout`` seconds; work that can be stopped has ``grace`` more to finish its calls in flight.
+    A target is timed out after ``timeout`` seconds; work that can be stopped has ``grace`` more to finish its calls in flight.
     """
 
     in_checkout: ClassVar[bool] = True
@@ -258,14 +258,14 @@ class _Run:
                     worker.connection.send(("stop", index))
             # Its place stays busy: the worker may still be at it.
             self.results[index] = AwsError(
-                f"given up after {self._timeout:,.0f} s without a result; raise --target-timeout if it needs more",
+                f"timed out after {self._timeout:,.0f} s without a result; raise --target-timeout if it needs more",
                 code="TargetTimeout",
             )
             place = self._tasks[index].place
             for other in [one for one in self._waiting if self._tasks[one].place == place]:
                 self._waiting.remove(other)
                 self.results[other] = AwsError(
-                    "not started: a task in the same account and region was given up", code="TargetTimeout"
+                    "not started: a task in the same account and region timed out", code="TargetTimeout"
                 )
         if late and not worker.retired:
             worker.retired = True

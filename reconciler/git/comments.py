@@ -353,13 +353,15 @@ def granted_by_labels(
     """
     request = _request(forge, ci, commit, is_ancestor)
     if request is None:
-        return PlanOptions(), (f"no labels were read: commit {commit} is neither of a request nor a merged one",)
+        return PlanOptions(), (
+            f"no labels were read: commit {commit} belongs to no request, and was not merged by one",
+        )
     options, notes = PlanOptions(), []
     for label in request.labels:
         shown = f"label {sanitize(label.name)!r} of request {request.number}"
         grant, reason = _grant(label), _why_ignored(label, request)
         if grant is None:
-            reason = "it is none of deletes N, updates N and prune"
+            reason = "it is not deletes N, updates N or prune"
         if grant is None or reason:
             notes.append(f"{shown} is ignored: {reason}")
             continue

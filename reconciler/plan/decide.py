@@ -313,11 +313,11 @@ def _contested(
         resource.address,
         Verb.UPDATE,
         Reason.MOVED,
-        "which resource is meant is unknown",
+        "the move is ambiguous",
         live=live or others[0],
         desired=resource,
         wanted=wanted,
-        blocked=Blocked("moved", f"{why}; remove the line from moved for the one that is not meant"),
+        blocked=Blocked("moved", f"{why}; remove the wrong line from moved"),
     )
 
 
@@ -336,7 +336,7 @@ def _create(inputs: PlanInputs, resource: DesiredResource, wanted: Mapping[str, 
         blocked = beside_renamed(resource, renamed)
     elif former := inputs.owned.lookalikes.get(resource.address):
         keeps = "its ARN, its playback URL and its stream key" if kind.live else "its ARN"
-        hint = f"if it is {former} under another id, write moved: {{{former}: {resource.address}}} into the spec: it keeps {keeps}"
+        hint = f"if this is {former} with a new id, write moved: {{{former}: {resource.address}}} into the spec; it then keeps {keeps}"
         warnings = (hint,)
     explanation = ""  # the verb, or why it is blocked, says it
     if kind.name in inputs.live.unreadable:
@@ -378,7 +378,7 @@ def _adopt(
         owner = live.tags[STACK]
         blocked = Blocked(
             "unmanaged",
-            f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or use --take-over {owner}",
+            f"{live.arn} is owned by another stack (tag {STACK}={owner}); forget it in that stack, or use --take-over {owner}",
         )
     elif not live.complete:
         blocked = Blocked("unreadable", f"{live.arn} was not read in full, so it cannot be adopted")
@@ -429,7 +429,7 @@ def _replace(
         lines = "; ".join(f"{change.field}: {as_json(change.before)}" for change in changes if not change.tag)
         blocked = Blocked(
             "moved",
-            f"moved from {former}, and would be replaced; write what is live into the spec ({lines}), apply, then change it",
+            f"moved from {former}, and would be replaced; write the live values into the spec ({lines}), apply, then change it",
         )
     elif KINDS[live.kind].unique and resource.public_key is None:
         blocked = Blocked(

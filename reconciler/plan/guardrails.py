@@ -41,8 +41,8 @@ def check_shard(plan: TargetPlan, project: Project, shards: Shards) -> tuple[str
     if plan.region not in {project.targets[name].region for name in unknown}:
         return ()
     message = (
-        f"it deletes resources that were removed from the spec, and shard {shards} reads no target of other shards, "
-        "of which one may be in the same account and own them; add accountId to all targets"
+        f"it deletes orphaned resources, and a target outside shard {shards} may be in the same account and own them; "
+        "add accountId to all targets"
     )
     return (message,)
 

@@ -130,7 +130,7 @@ def _forget(address: Address, live: LiveResource, blocked: Blocked | None) -> De
     )
     warnings = []
     if is_protected(live):
-        warnings.append("it is protected: forgetting does not delete it, but nothing protects it afterwards")
+        warnings.append("it is protected: forgetting does not delete it, but ends its protection")
     if (place := live.tags.get(DELIVERED, WAITING)) != WAITING:
         warnings.append(f"its value stays where it was published: {place}")
     return Decision(
@@ -304,7 +304,7 @@ def _removed_from_spec(
         if live.arn in renamed and delete.blocked is None:
             new = renamed[live.arn]
             delete = delete._replace(
-                blocked=Blocked("renamed", f"{new} has its kind and name, and is probably it; see there")
+                blocked=Blocked("renamed", f"probably renamed to {new}, which has its kind and name; see that action")
             )
         deletes.append(delete)
 

@@ -92,7 +92,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
     if not may_take(owner, inputs):
         blocked = Blocked(
             "unmanaged",
-            f"{live.arn} is owned by another stack (tag {STACK}={owner}); make that stack forget it, or use --take-over {owner}",
+            f"{live.arn} is owned by another stack (tag {STACK}={owner}); forget it in that stack, or use --take-over {owner}",
         )
     elif (lost := lost_in((), changes)) and not inputs.options.adopt_with_changes:
         blocked = Blocked(

@@ -43,13 +43,10 @@ LAST_RUN = Metric(
     PREFIX + "last_run_timestamp_seconds", "gauge", _TARGET, "When the last run of the target ended, successful or not."
 )
 LAST_RUN_OK = Metric(
-    PREFIX + "last_run_success",
-    "gauge",
-    _TARGET,
-    "1 if the last run could do its work, drift or not; 0 if it could not.",
+    PREFIX + "last_run_success", "gauge", _TARGET, "1 if the last run succeeded, with or without drift; 0 if it failed."
 )
 LAST_SUCCESS = Metric(
-    PREFIX + "last_success_timestamp_seconds", "gauge", _TARGET, "When the last run that could do its work ended."
+    PREFIX + "last_success_timestamp_seconds", "gauge", _TARGET, "When the last successful run ended."
 )
 DURATION = Metric(PREFIX + "last_run_duration_seconds", "gauge", _TARGET, "How long the last run of the target took.")
 CALLS = Metric(

@@ -108,12 +108,10 @@ class _Reading:
             return
         flat = {key: value for key, value in content.items() if key != _TARGETS}
         if flat and _TARGETS in content:
-            self._add(
-                (next(iter(flat)),), "addresses stand beside targets", "move them below their target", at_key=True
-            )
+            self._add((next(iter(flat)),), "addresses are beside targets", "move them below their target", at_key=True)
         elif flat and len(self._targets) > 1:
             names = ", ".join(self._targets)
-            hint = "select one with -t, or write the addresses below targets and the name of theirs"
+            hint = "select one with -t, or write the addresses below targets: and the name of their target"
             self._add(
                 (next(iter(flat)),),
                 f"does not say for which target: {len(self._targets)} are selected ({names})",

@@ -86,10 +86,10 @@ class Written(Strict):
 
     forEach: list[str | int] | dict[str, dict[str, Any] | int | None] | None = Field(
         None,
-        description="Make one resource for each member: a list, or a mapping of names to fields. Every value may contain `{each}`, `{each.FIELD}` and `{index}`; the ids are `<id>-<member>`.",
+        description="Create one resource for each member: a list, or a mapping of names to fields. Every value may contain `{each}`, `{each.FIELD}` and `{index}`; the ids are `<id>-<member>`.",
     )
     count: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
-        None, description="Make this many resources, with `{index}` from 0; the ids are `<id>-<index>`."
+        None, description="Create this many resources, with `{index}` from 0; the ids are `<id>-<index>`."
     )
     override: bool | None = Field(
         None,

@@ -262,7 +262,7 @@ class ProjectFile(Strict):
     )
     state: StateSettings | None = Field(
         None,
-        description="Place of the records of applies, by which `drift` tells what was deleted outside and what is pending. "
+        description="Place of the records of applies, with which `drift` distinguishes deleted resources from pending ones. "
         "Default: the directory .ivs-reconciler.",
     )
     receivers: dict[Annotated[str, Field(pattern=RECEIVER_PATTERN)], ReceiverSettings] | None = Field(

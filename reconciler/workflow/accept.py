@@ -29,7 +29,7 @@ from reconciler.spec.templates import COUNT, FOR_EACH, placeholder_values
 from reconciler.spec.yaml import Source, load
 from reconciler.workflow.survey import Survey
 
-_NO_VALUE = "no value of the spec can accept that"
+_NO_VALUE = "no value in the spec can express that"
 _OTHERWISE = {
     DriftStatus.MISSING: "to accept that, remove it from the spec",
     DriftStatus.UNTAGGED: _NO_VALUE,

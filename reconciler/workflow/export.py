@@ -131,7 +131,7 @@ def _reader_notes(project: Project, target: Target, paths: Collection[Path]) -> 
     """Yield a note if the target does not read the files yet, and one if other targets read them too."""
     unread = [path for path in paths if not _is_spec(project, target, path)]
     if unread:
-        yield f"not read yet: no pattern of specs matches {', '.join(map(shown, unread))}; add one before the plan"
+        yield f"no pattern of specs matches {', '.join(map(shown, unread))}; add one before you plan"
     others = [
         one.name
         for one in project.targets.values()

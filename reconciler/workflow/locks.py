@@ -213,7 +213,9 @@ class _Lease:
 
     def _give_up(self, why: str) -> bool:
         self.lost.set()
-        self.notify(f"{self.name}: {self.backend.where} was lost: {why}; waiting for in-flight calls, no more start")
+        self.notify(
+            f"{self.name}: {self.backend.where} was lost: {why}; waiting for in-flight calls; no new ones start"
+        )
         return False
 
 
@@ -337,7 +339,7 @@ class FileLockBackend:
 class ProcessState(Enum):
     """Whether a process that wrote its id into a file is still running."""
 
-    RUNNING = "it is running, or nothing says that it is not"
+    RUNNING = "it is running, or may be running"
     GONE = "it ran on this machine, and has ended"
     UNKNOWN = "it runs on another machine, in another container, or ran before this machine was restarted"
 

@@ -28,7 +28,7 @@ from reconciler.workflow.records import records_of
 from reconciler.workflow.survey import CountedCalls, Survey, default_at_once, server_of
 
 FORECAST_INTERVAL = 1.0
-_CONSEQUENCE = "drift cannot tell resources deleted outside from new ones"
+_CONSEQUENCE = "drift cannot distinguish resources deleted outside from new ones"
 
 
 class ApplyObserver(Protocol):

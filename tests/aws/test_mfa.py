@@ -169,5 +169,5 @@ def test_a_session_that_ends_before_the_apply_does_says_so_with_4(bench: Bench, 
             screen.type("yes\n")
             assert screen.end() == 4, screen.text
     assert bench.names() == []
-    assert "a code is asked for once a run" in screen.text
+    assert "a run prompts for a code only once" in screen.text
     assert "0 done, " in screen.text

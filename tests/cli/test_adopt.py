@@ -248,7 +248,7 @@ def test_bad_adopt_files_are_refused_without_a_traceback(tmp_path: Path, capsys:
         b"targets: []": "targets is a list",
         b"targets: {prd: {}}": 'no target "prd" in the project file; did you mean "prod"?',
         b"targets: {dev: 5}": "is a number",
-        b"targets: {dev: }\nchannel/a: x": "addresses stand beside targets",
+        b"targets: {dev: }\nchannel/a: x": "addresses are beside targets",
         f"channel/a: {arn}".encode(): "does not say for which target: 2 are selected (dev, prod)",
         b"targets: {dev: {channel/a: -----BEGIN PRIVATE KEY-----}}": "(hidden: it looks like a secret) is not an ARN",
     }.items():

@@ -336,7 +336,7 @@ def test_several_targets_have_a_folder_each(account: Account, tmp_path: Path) ->
     assert [*read(folder, "adopt.yaml")["targets"]] == ["west"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["west"]
     assert export(folder, "-t", "east").out == "east: nothing to export\n"
-    assert "  not read yet: no pattern of specs matches out/west/channels.yaml, " in ran.out
+    assert "  no pattern of specs matches out/west/channels.yaml, " in ran.out
     mixed = {"west": {**target, "specs": ["specs/west.yaml"]}, "east": {**other, "specs": ["specs/east.yaml"]}}
     account.project(folder, targets=mixed, specs=[])
     assert "targets east, west have spec files in one folder" in export(folder).err
@@ -385,7 +385,7 @@ def test_what_a_spec_cannot_hold_is_listed_and_left_as_it_is(tmp_path: Path) -> 
         ran = export(tmp_path)
     assert ran.code == 2
     assert ran.err.splitlines() == [
-        "Could not be written whole:",
+        "Not exported in full:",
         "dev: channel/many: 48 tags, default tags included; the limit is 46 (AWS allows 50, 4 are reserved for ownership); it is left out: remove 2 in the account, and export again",
     ]
     assert [*read(tmp_path, "specs/channels.yaml")["channels"]] == ["fine"]

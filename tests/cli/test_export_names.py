@@ -159,7 +159,7 @@ def test_cloudformation_gives_logical_ids_and_the_keys_that_it_declares(sandbox:
     folder = project(tmp_path, sandbox)
     ran = export(folder, {"StackResources": rows})
     assert ran.code == 2
-    assert ran.err == f"Could not be written whole:\ndev: Gone ({gone}) is in CloudFormation and not in the account\n"
+    assert ran.err == f"Not exported in full:\ndev: Gone ({gone}) is in CloudFormation and not in the account\n"
     assert yaml.safe_load((folder / "specs" / "channels.yaml").read_text(encoding="utf-8")) == {
         "channels": {"MainChannel": {"name": "dev-a", "streamKey": {}}, "Side": {"name": "dev-b"}}
     }

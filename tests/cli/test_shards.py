@@ -409,8 +409,8 @@ def test_a_shard_is_asked_for_and_never_guessed(unchanged: Path, monkeypatch: py
 
 
 NOTE = (
-    "note: t0-us and t1-us state no accountId, so --shard goes by the profile: "
-    "two targets of one account could be in different shards, and neither run would notice"
+    "note: t0-us and t1-us state no accountId, so --shard uses the profile: "
+    "two targets of one account could be in different shards, undetected"
 )
 
 

@@ -102,7 +102,7 @@ def test_a_stated_account_that_is_the_one_that_was_read_moves_nothing_and_anothe
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "222222222222")
         put(world, {"dev": unstated})
         assert world.last().mode is Mode.OBSERVE
-        assert "the mode holds for account 123456789012" in world.last().message
+        assert "its mode applies to account 123456789012" in world.last().message
         assert writes(world, "dev") == set()
         world.store.accept("dev")
         world.pass_time(5)
@@ -127,7 +127,7 @@ def test_credentials_of_another_account_are_accepted_by_name_and_by_no_commit(
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "222222222222")
         for number in range(3):
             world.pass_time(200)
-            assert "the mode holds for account 123456789012" in world.last().message
+            assert "its mode applies to account 123456789012" in world.last().message
             world.repo.commit({"specs/dev.yaml": {"channels": {f"c{number}": {}}}})
             world.settle()
             world.store.close()

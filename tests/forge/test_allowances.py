@@ -95,7 +95,7 @@ def test_labels_of_a_reviewer_count_and_no_others(env: Env, forge: Forge, folder
         f"label '{A}deletes 50' of request 12 is ignored: ada, who opened the request, set it",
         f"label '{A}updates 50' of request 12 is ignored: no person set it (project_77_bot_1f)",
     ]
-    assert [note.endswith("it is none of deletes N, updates N and prune") for note in notes[4:]] == [True] * 6
+    assert [note.endswith("it is not deletes N, updates N or prune") for note in notes[4:]] == [True] * 6
     # The saved plan has them, so its apply needs nothing.
     shown = run(folder, "show", "p.json").out
     assert "--allow-deletes 3" in shown
@@ -111,7 +111,7 @@ def test_labels_of_another_request_or_of_a_time_after_the_merge_do_not_count(
     # A run for the request, with something else checked out.
     forge.heads[12] = "f" * 40
     ran, options = plan(folder, env("f" * 40))
-    assert (options["allowDeletes"], "is neither of a request nor a merged one" in ran.err) == (None, True)
+    assert (options["allowDeletes"], "belongs to no request, and was not merged by one" in ran.err) == (None, True)
     # After the merge: of the merge commit only, and of no commit before or after it.
     git(folder, "checkout", "-q", "main")
     git(folder, "merge", "-q", "--no-ff", "-m", "Merge\n\nIvs-Reconciler-Allow: updates 9", "side")
@@ -121,7 +121,7 @@ def test_labels_of_another_request_or_of_a_time_after_the_merge_do_not_count(
     forge.heads[15] = merge
     forge.asked[15] = Asked(labels=[Labelled(A + "deletes 80", "bea", BEFORE)])
     open_still, options = plan(folder, env(merge, push=True))
-    assert (options["allowDeletes"], "is neither" in open_still.err) == (None, True)
+    assert (options["allowDeletes"], "belongs to no request" in open_still.err) == (None, True)
     forge.asked[12].merged_as, forge.asked[12].merged_at = merge, MERGED
     ran, options = plan(folder, env(merge, push=True))
     assert (options["allowDeletes"], options["allowUpdates"], options["prune"]) == (3, None, False)

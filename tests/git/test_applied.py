@@ -150,7 +150,7 @@ def test_what_git_cannot_tell_is_said_and_exits_as_before(repo: Path, tmp_path: 
         accepted = run(shallow, *words)
         assert accepted.code == 2
         assert (
-            f"note: dev: cannot tell a resource deleted outside from one that was never applied: there is no record of the last apply, and commit {first[:10]} of the last apply is not in this shallow clone"
+            f"note: dev: cannot distinguish a resource deleted outside from one never applied: there is no record of the last apply, and commit {first[:10]} of the last apply is not in this shallow clone"
             in accepted.err
         )
     assert not (shallow / ".git" / "FETCH_HEAD").exists()

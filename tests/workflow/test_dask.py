@@ -66,7 +66,7 @@ def test_a_target_that_hangs_is_given_up_and_named(server: Sandbox, cluster: Clu
     assert ran.code == 1
     cluster.until_idle()
     assert [one["name"] for one in ran.json["targets"]] == ["a", "b"]
-    assert f"{MUTE}: given up after 20 s without a result" in ran.err
+    assert f"{MUTE}: timed out after 20 s without a result" in ran.err
 
 
 def test_a_scheduler_that_is_not_there_and_a_sandbox_are_refused(fleet: Path, tmp_path: Path, cluster: Cluster) -> None:
@@ -122,7 +122,7 @@ def test_a_worker_that_does_not_answer_delays_no_other_and_its_targets_are_named
     assert planned
     assert failed
     assert planned | failed == names
-    assert all("given up after 20 s without a result" in one["message"] for one in ran.json["failed"])
+    assert all("timed out after 20 s without a result" in one["message"] for one in ran.json["failed"])
 
 
 SCHEDULER = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file")

@@ -100,7 +100,7 @@ def test_a_target_that_hangs_is_given_up_and_named(fleet: Path) -> None:
     assert [one["name"] for one in ran.json["targets"]] == ["t0", "t1", "t4"]
     assert (
         ran.err
-        == f"{MUTE}: given up after 20 s without a result; raise --target-timeout if it needs more (TargetTimeout)\n"
+        == f"{MUTE}: timed out after 20 s without a result; raise --target-timeout if it needs more (TargetTimeout)\n"
     )
 
 
@@ -172,7 +172,7 @@ def test_an_apply_that_is_given_up_finishes_its_calls_in_flight(empty: Path, ser
     words = ("--executor", "processes:1", "--target-timeout", "8s", "-t", "a")
     ran = ended(start(empty, "apply", "--auto-approve", *words))
     assert ran.code == 4
-    assert "given up after 8 s" in ran.out
+    assert "timed out after 8 s" in ran.out
     created = calls(server, "CreateChannel")
     assert created < 100, "five a second"
     journal = [json.loads(line) for line in (empty / ".ivs-reconciler" / "journal-a.jsonl").read_text().splitlines()]
@@ -299,7 +299,7 @@ def test_a_lost_lock_stops_the_apply_of_its_target_only(
             results = ApplyElsewhere(executor, tasks)(found, project, Silent(), stop=threading.Event(), lost=lost)
     thief.join()
     assert said == [
-        f"b: the lock file {empty / 'b.lock'} was lost: another run took it; waiting for in-flight calls, no more start"
+        f"b: the lock file {empty / 'b.lock'} was lost: another run took it; waiting for in-flight calls; no new ones start"
     ]
     assert [(one.name, one.complete, one.interrupted) for one in results] == [
         ("a", True, False),
@@ -363,7 +363,7 @@ def test_an_error_is_the_result_of_its_target_only(cluster: Cluster) -> None:
 def test_a_worker_that_dies_again_and_again_ends_as_an_error_of_its_target(cluster: Cluster) -> None:
     for one, said in (
         (Processes(1), "the worker process died 3 times while it worked on this target (ended by signal 9 (SIGKILL))"),
-        (cluster.executor, "the Dask workers that worked on this target died again and again; see their logs"),
+        (cluster.executor, "the Dask workers of this target died repeatedly; see their logs"),
     ):
         found = replace(one, at_once=1).run(worked, tasks("a", "dies", "b"))
         assert [found[0], found[2]] == ["a done", "b done"]
@@ -414,7 +414,7 @@ def test_results_that_came_while_others_were_reported_are_not_late(tmp_path: Pat
 def test_who_waits_for_a_target_that_hangs_is_given_up_too() -> None:
     hanging, after = tasks("waits")[0], tasks("b")[0]
     found = Processes(1, timeout=5.0).run(worked, [hanging, after, *tasks("x", "y")[1:]])
-    assert [str(one).partition(" ")[0] for one in found] == ["given", "not", "y"]
+    assert [str(one).partition(" ")[0] for one in found] == ["timed", "not", "y"]
 
 
 @pytest.mark.parametrize(("name", "grace"), [("obedient", 60.0), ("stubborn", 2.0)])
@@ -423,7 +423,7 @@ def test_work_that_is_given_up_is_asked_to_stop_and_killed_if_it_does_not(
 ) -> None:
     stops = {name: threading.Event()}
     (found,) = Processes(1, timeout=2.0, grace=grace).run(Slow(tmp_path), tasks(name), stops=stops)
-    assert str(found).startswith("given up after")
+    assert str(found).startswith("timed out after")
     assert (tmp_path / "ended").exists() == (name == "obedient")
     gone(int((tmp_path / "pid").read_text()))
 

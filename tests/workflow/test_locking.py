@@ -191,7 +191,7 @@ def test_a_lost_lock_that_no_other_run_has_says_why(target: Target, change: Call
         change(target)
         clock.turn.release()
         assert lost["prod"].wait(60)
-    assert f"was lost: {why}; waiting for in-flight calls, no more start" in said[0]
+    assert f"was lost: {why}; waiting for in-flight calls; no new ones start" in said[0]
 
 
 @pytest.mark.parametrize("kind", ["file", "s3"])

@@ -116,7 +116,7 @@ def test_a_bucket_that_cannot_be_reached_is_a_warning(tmp_path: Path, s3: Any, m
     ran = run(folder, "apply", "--auto-approve")
     assert ran.code == 0, ran.err
     assert "the record s3://no-such-bucket/acme-live/dev/applied.json cannot be used" in ran.err
-    assert "drift cannot tell resources deleted outside from new ones" in ran.err
+    assert "drift cannot distinguish resources deleted outside from new ones" in ran.err
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     folder = stack(tmp_path / "other", ONE, state={"s3": {"bucket": BUCKET, "prefix": "unreachable/"}})
     ran = run(folder, "apply", "--auto-approve")
