@@ -450,8 +450,8 @@ KEY_KINDS = frozenset(kind.name for kind in KINDS.values() if kind.credential)
 class Notice(StrEnum):
     """Why an action is listed first, most severe first. The value is the heading."""
 
-    DELETED = "Deleted"
-    REPLACED = "Replaced"
+    DELETED = "To delete"
+    REPLACED = "To replace"
     BLOCKED = "Blocked"
     KEYS = "Keys"
 

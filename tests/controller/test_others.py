@@ -86,7 +86,7 @@ def test_each_page_shows_the_targets_of_the_others(tmp_path: Path, s3: Any) -> N
         s3.delete_bucket(Bucket=BUCKET)
         world.pass_time(700)
         assert world.last("prod").status is RunStatus.IN_SYNC
-        assert "Could not be read, and may be old" in others_on(world)
+        assert "May be old: reading failed" in others_on(world)
         assert "dev" in others_on(world)
 
 

@@ -89,7 +89,7 @@ def test_an_empty_shard_is_ready_and_its_page_says_what_it_is(tmp_path: Path) ->
         controller.until_ready()
         _, page, _ = controller.ask("/")
         assert "<dt>Shard</dt><dd>5 of 40</dd>" in page
-        assert "This shard has none of the project" in page
+        assert "No target of the project is in this shard" in page
         (line,) = controller.lines("commit followed")
         assert (line["targets"], line["shard"]) == (0, "5/40")
         assert controller.end() == 0

@@ -92,7 +92,7 @@ def test_one_comment_has_all_targets_and_replaces_those_of_an_earlier_run(
     assert body.startswith(marker("acme-live", *six) + "\n## Plan for stack `acme-live`")
     assert body.index("| Target | Account | Region | ") < body.index("### All 6 targets")
     assert body.count("\n- channel/last-year") == 1
-    assert "**Deleted: 1, in each of 6 targets**" in body
+    assert "**To delete: 1, in each of 6 targets**" in body
     # Again, and from a file with another order: nothing is written.
     saved(tmp_path, named(*six))
     assert "comment unchanged" in comment(tmp_path, env(), "--plan", "p.json").out

@@ -143,8 +143,8 @@ def test_every_destructive_line_is_shown_or_counted_exactly(
     text = markdown.render_targets(a_target(*actions), limit=limit)
     assert len(text.encode()) <= limit
     for title, count, mark in (
-        ("Deleted", deletes, "- channel/delete"),
-        ("Replaced", replaces, "! +/- channel/replace"),
+        ("To delete", deletes, "- channel/delete"),
+        ("To replace", replaces, "! +/- channel/replace"),
         ("Blocked", blocks, "! - channel/blocked"),
     ):
         if not count:
@@ -163,7 +163,7 @@ def test_a_plan_of_many_targets_keeps_the_counts_of_all() -> None:
         assert limit == 900 or text.count(row) == 20
     smallest = markdown.render_targets(*many, limit=900)
     assert "60 to create, 20 to update, 40 to replace, 20 to delete" in smallest
-    assert "deleted channel: 20" in smallest
+    assert "to delete channel: 20" in smallest
 
 
 def test_what_several_targets_have_in_common_is_shown_once_and_counted_in_each() -> None:
@@ -184,7 +184,7 @@ def test_what_several_targets_have_in_common_is_shown_once_and_counted_in_each()
     assert "| `b\\|c` | `123456789012` | `us-west-2` | 1 | 1 | · | 1 | 3 | 41 |" in text
     assert "| `idle` | `123456789012` | `us-west-2` | · | · | · | · | 3 | 41 |" in text
     assert text.count("- channel/gone") == 1
-    assert "**Deleted: 1, in each of 3 targets**" in text
+    assert "**To delete: 1, in each of 3 targets**" in text
     assert text.count("<code>channel/one</code>") == 2
     assert "arn:" not in text
     assert is_harmless(text)
@@ -193,7 +193,7 @@ def test_what_several_targets_have_in_common_is_shown_once_and_counted_in_each()
 def test_two_deletes_of_one_address_are_two_lines() -> None:
     twin = an_action(Verb.DELETE, "channel/twin")
     text = markdown.render_targets(a_target(twin, twin, name="a"), a_target(twin, name="b"))
-    assert "**Deleted: 1, in each of 2 targets**" in text
+    assert "**To delete: 1, in each of 2 targets**" in text
     assert text.count("- channel/twin") == 2
 
 
@@ -206,7 +206,7 @@ def test_a_cut_plan_of_several_targets_fits_is_harmless_and_hides_no_delete(
     assert limit is None or len(text.encode()) <= limit
     assert is_harmless(text)
     whole = markdown.render_targets(*some)
-    titles = re.findall(r"^\*\*Deleted: (\d+)(?:, in each of (\d+) targets)?\*\*$", whole, re.MULTILINE)
+    titles = re.findall(r"^\*\*To delete: (\d+)(?:, in each of (\d+) targets)?\*\*$", whole, re.MULTILINE)
     assert sum(int(one) * int(each or 1) for one, each in titles) == sum(target.summary.delete for target in some)
 
 
@@ -226,7 +226,7 @@ def test_hundreds_of_targets_keep_their_counts_and_what_each_deletes(count: int)
     assert is_harmless(text)
     assert f"all {count} targets" in text.lower()
     assert len(re.findall(r"^\| `t\d+` \|.* · \| 9 \| · \| 1 \|", text, re.MULTILINE)) == count
-    deleted = text.split(f"**Deleted: {count}**")[1]
+    deleted = text.split(f"**To delete: {count}**")[1]
     listed = [at for at in range(count) if f"\n- t{at:03}: channel/old-{at}: removed from the spec\n" in deleted]
     left_out = re.search(r"Not listed \(size limit\): (\d+) \(channel: \1\)", deleted)
     assert len(listed) + (int(left_out[1]) if left_out else 0) == count
