@@ -125,6 +125,11 @@ def names_of(changes: tuple[FieldChange, ...]) -> str:
     return ", ".join(dict.fromkeys(change.field for change in changes if not change.tag))
 
 
+def keys_of(changes: tuple[FieldChange, ...]) -> tuple[str, ...]:
+    """Return the keys of the tags that differ."""
+    return tuple(change.tag for change in changes if change.tag)
+
+
 def _escape(token: str) -> str:
     return token.replace("~", "~0").replace("/", "~1")
 

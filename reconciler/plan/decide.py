@@ -2,7 +2,8 @@
 
 Each resource of the spec gets a decision or none, then the resources removed from the spec. What concerns all decisions together is computed
 as separate values: what stays in use, how replacements are carried out, the calls, the order, what is selected.
-Each action is built once from all of it; ``complete`` joins what is read only if a plan needs it (live channels, quotas).
+Each action is built once from all of it. What is read only if a plan needs it is joined afterwards: ``guardrails.with_holds``,
+``live_channels.with_live_channels`` and ``guardrails.with_quotas``.
 
 Kinds are decided in the order of creation, so that every reference is to something already decided: it exists and its ARN is known,
 it will be created and its ARN is bound later, or it will not exist and the resource that needs it is blocked.
@@ -10,30 +11,14 @@ it will be created and its ARN is bound later, or it will not exist and the reso
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from reconciler.diff import FieldChange, additions, compare, compare_tags, names_of
+from reconciler.diff import FieldChange, additions, compare, compare_tags, keys_of, names_of
 from reconciler.model.address import ID, SPEC, STACK, Address, KindName
-from reconciler.model.kinds import (
-    CHILD_KINDS,
-    DEFAULT_QUOTAS,
-    FIELDS,
-    KINDS,
-    REFERENCES,
-    AppliedQuotas,
-    parent_of,
-    references_in,
-)
-from reconciler.model.resource import (
-    DesiredResource,
-    DesiredState,
-    LiveResource,
-    LiveState,
-    StackHold,
-    effective_properties,
-)
+from reconciler.model.kinds import CHILD_KINDS, DEFAULT_QUOTAS, FIELDS, KINDS, REFERENCES, parent_of, references_in
+from reconciler.model.resource import DesiredResource, DesiredState, LiveResource, LiveState, effective_properties
 from reconciler.model.values import Ref, Value, as_json, resolve
 from reconciler.plan import stream_keys
 from reconciler.plan.decision import (
@@ -51,8 +36,7 @@ from reconciler.plan.decision import (
     unseen_users,
     why_different,
 )
-from reconciler.plan.guardrails import PREFIX, hold_verdicts, members_to_adopt, quota_uses, recounted_uses
-from reconciler.plan.live_channels import Broadcasts, LiveRules, live_verdicts, stop_live_notes, touched_live_channels
+from reconciler.plan.guardrails import PREFIX
 from reconciler.plan.order import actions_of, blocked_verdicts, with_verdicts
 from reconciler.plan.pairing import (
     Ownership,
@@ -70,7 +54,6 @@ from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import plan_steps
 
 _NO_ARNS: Mapping[Address, str] = MappingProxyType({})
-_NO_HOLDS: Mapping[str, StackHold] = MappingProxyType({})
 
 
 def build_plan(
@@ -170,46 +153,6 @@ def managed_resources(desired: DesiredState, live: LiveState) -> dict[Address, L
     return found
 
 
-def complete(
-    plan: TargetPlan,
-    live: LiveState,
-    rules: LiveRules,
-    broadcasts: Broadcasts | None,
-    applied: AppliedQuotas | None = None,
-    holds: Mapping[str, StackHold] = _NO_HOLDS,
-    take_over: Sequence[str] = (),
-) -> TargetPlan:
-    """Return a plan with the results of conditional reads: live channels, quotas, and CloudFormation stacks that hold what is to be adopted.
-
-    ``broadcasts`` is ``None`` if the plan changes no channel that may be live.
-    ``applied`` is ``None`` for a saved plan: its recorded quotas are used, counted from live state.
-    """
-    actions, live_channels = plan.actions, plan.live_channels
-    if members := members_to_adopt(actions, live):
-        actions = with_verdicts(actions, hold_verdicts(actions, members, holds, take_over))
-    notes = [*plan.notes, *(note for note in stop_live_notes(plan, rules) if note not in plan.notes)]
-    if broadcasts is not None and not broadcasts.unseen:
-        live_channels = touched_live_channels(actions, broadcasts.streams)
-    if broadcasts is not None and (broadcasts.streams or broadcasts.unseen):
-        channels = (channel for kind in KINDS.values() if kind.live for channel in live.of(kind.name))
-        protected = frozenset(channel.arn for channel in channels if is_protected(channel))
-        actions = with_verdicts(actions, live_verdicts(actions, broadcasts, rules, protected))
-    if applied is None:
-        quotas = recounted_uses(plan.quotas, actions, plan.managed, live)
-    else:
-        quotas = quota_uses(actions, plan.managed, live, applied)
-        if applied.error and any(use.adjustable for use in quotas):
-            notes.append(f"applied quotas are unknown ({applied.error}); documented defaults are assumed")
-    return plan._replace(
-        actions=actions,
-        summary=plan.summary.counting(actions),
-        notes=tuple(notes),
-        live_channels=live_channels,
-        wait_live=rules.wait_seconds,
-        quotas=quotas,
-    )
-
-
 def decide(inputs: PlanInputs) -> tuple[Decision, ...]:
     """Return a decision for each resource of the spec that is out of sync, in the order of kinds and ids."""
     by_kind: dict[KindName, list[DesiredResource]] = {kind: [] for kind in KINDS}
@@ -254,11 +197,11 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         return None
     kind = KINDS[resource.address.kind]
     fields = compare(kind.name, live.properties, wanted)
-    names = names_of(fields)
     tags = compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
     if unknown:
         # The tag of the applied spec would claim more than is known.
         tags = tuple(change for change in tags if change.tag != SPEC)
+    names, keys = names_of(fields), keys_of(tags)
     if has_failed(live):
         return _replace(
             inputs,
@@ -276,9 +219,9 @@ def _decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) -
         return _replace(inputs, resource, live, wanted, (*fields, *tags), Reason.IMMUTABLE_CHANGED, explanation)
     if not fields and not tags:
         return None
-    reason, explanation = why_different(names, tags)
+    reason, explanation = why_different(names, keys)
     if former := moved_from(inputs.desired.moved, resource.address, live):
-        others = tuple(change for change in tags if change.tag not in (ID, SPEC))
+        others = [key for key in keys if key not in (ID, SPEC)]
         differ = f"; {why_different(names, others)[1]}" if names or others else ""
         reason, explanation = Reason.MOVED, f"moved from {former}{differ}"
     return Decision(

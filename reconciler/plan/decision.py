@@ -10,7 +10,7 @@ no other key. No plan contains the value: a step names its sink, and only the ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
@@ -138,12 +138,12 @@ def unseen_users(inputs: PlanInputs, kind: KindName) -> str:
     )
 
 
-def why_different(names: str, tags: tuple[FieldChange, ...]) -> tuple[Reason, str]:
-    """Return the reason of an update in place, and its explanation: the names of the fields that differ, as of ``names_of``, and the tags."""
+def why_different(names: str, keys: Iterable[str]) -> tuple[Reason, str]:
+    """Return the reason of an update in place, and its explanation: the names of the fields that differ, and the keys of the tags."""
     differ = [f"{names} {'differ' if ', ' in names else 'differs'}"] if names else []
     # The recorded digest of the spec differs with anything else.
-    if keys := ", ".join(change.tag for change in tags if change.tag != SPEC):
-        differ.append(f"tags differ: {keys}")
+    if tags := ", ".join(key for key in keys if key != SPEC):
+        differ.append(f"tags differ: {tags}")
     if not differ:
         return Reason.SPEC_RECORD, "only the recorded digest of the spec differs"
     return Reason.PROPERTIES_DIFFER if names else Reason.TAGS_DIFFER, "; ".join(differ)

@@ -19,7 +19,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.kinds import CREATED_BY, DELETED_BY, KINDS, LISTED, QUOTAS, AppliedQuotas
 from reconciler.model.resource import LiveState, StackHold, StackMember
 from reconciler.model.target import Guardrails, Project, Shards, targets_of_unknown_account
-from reconciler.plan.order import Verdict, blocked_verdicts
+from reconciler.plan.order import blocked_verdicts, with_verdicts
 from reconciler.plan.plan import Action, Blocked, PlanOptions, QuotaUse, Reason, Step, TargetPlan, Verb
 
 _FEW = 2
@@ -118,36 +118,33 @@ def needs_applied_quotas(actions: Iterable[Action]) -> bool:
     return any(QUOTAS[kind].adjustable for kind in _kinds_made(actions))
 
 
+def with_quotas(plan: TargetPlan, live: LiveState, applied: AppliedQuotas) -> TargetPlan:
+    """Return a plan with the quotas of the kinds that it creates, with their use, and with a note if the applied ones are unknown."""
+    quotas, notes = quota_uses(plan.actions, plan.managed, live, applied), plan.notes
+    if applied.error and any(use.adjustable for use in quotas):
+        notes = (*notes, f"applied quotas are unknown ({applied.error}); documented defaults are assumed")
+    return plan._replace(quotas=quotas, notes=notes)
+
+
 def quota_uses(
     actions: Sequence[Action], managed: Mapping[KindName, int], live: LiveState, applied: AppliedQuotas
 ) -> tuple[QuotaUse, ...]:
     """Return the quotas of the kinds that actions create, with their use. A kind that could not be listed is left out."""
     made = _kinds_made(actions)
-    known = [
-        QuotaUse(kind, 0, 0, 0, 0, applied.value(quota), quota.adjustable, quota.code, applied.is_applied(quota))
-        for kind, quota in QUOTAS.items()
-        if kind in made and kind not in live.unreadable
-    ]
-    return recounted_uses(known, actions, managed, live)
-
-
-def recounted_uses(
-    uses: Iterable[QuotaUse], actions: Sequence[Action], managed: Mapping[KindName, int], live: LiveState
-) -> tuple[QuotaUse, ...]:
-    """Return the uses of quotas counted from live state and actions. A kind that could not be listed keeps its counts."""
-    uses = tuple(uses)
-    counts = {use.kind: len(live.of(use.kind)) for use in uses if use.kind not in live.unreadable}
+    counts = {kind: len(live.of(kind)) for kind in QUOTAS if kind in made and kind not in live.unreadable}
     peaks = _peaks(actions, counts) if counts else {}
     return tuple(
-        use._replace(
-            now=counts[use.kind],
-            others=max(0, counts[use.kind] - managed.get(use.kind, 0)),
-            peak=peaks[use.kind][0],
-            after=peaks[use.kind][1],
+        QuotaUse(
+            kind,
+            now,
+            max(0, now - managed.get(kind, 0)),
+            *peaks[kind],
+            applied.value(QUOTAS[kind]),
+            QUOTAS[kind].adjustable,
+            QUOTAS[kind].code,
+            applied.is_applied(QUOTAS[kind]),
         )
-        if use.kind in counts
-        else use
-        for use in uses
+        for kind, now in counts.items()
     )
 
 
@@ -271,15 +268,15 @@ def members_to_adopt(actions: Sequence[Action], live: LiveState) -> dict[str, St
     }
 
 
-def hold_verdicts(
-    actions: Sequence[Action],
-    members: Mapping[str, StackMember],
-    holds: Mapping[str, StackHold],
-    take_over: Sequence[str],
-) -> dict[int, Verdict]:
-    """Return verdicts on the adoptions of resources that a stack holds, or may hold, and on what depends on them."""
+def with_holds(
+    plan: TargetPlan, members: Mapping[str, StackMember], holds: Mapping[str, StackHold], take_over: Sequence[str]
+) -> TargetPlan:
+    """Return a plan in which the adoption of a resource that a stack holds, or may hold, is blocked, and what depends on it.
+
+    ``members`` are those of ``members_to_adopt``, ``holds`` what CloudFormation said of them, both by ARN.
+    """
     blocks = {}
-    for index, action in enumerate(actions):
+    for index, action in enumerate(plan.actions):
         arn = action.arn or ""
         if _is_due(action) and (member := members.get(arn)):
             hold = holds.get(arn, StackHold(unknown="it was not asked"))
@@ -287,7 +284,10 @@ def hold_verdicts(
                 blocks[index] = Blocked("unmanaged", _held(arn, member._replace(stack=hold.stack)))
             elif hold.unknown and PREFIX + member.stack not in take_over:
                 blocks[index] = Blocked("unmanaged", _unknown(arn, member, hold.unknown))
-    return blocked_verdicts(actions, blocks, {}) if blocks else {}
+    if not blocks:
+        return plan
+    actions = with_verdicts(plan.actions, blocked_verdicts(plan.actions, blocks, {}))
+    return plan._replace(actions=actions, summary=plan.summary.counting(actions))
 
 
 def _is_due(action: Action) -> bool:

@@ -15,11 +15,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.model.address import PROTECT, STACK, Address, KindName
+from reconciler.model.kinds import KINDS
 from reconciler.model.kinds.ivs import CHANNEL, LIST_STREAMS, STOP_STREAM, STREAM_KEY
-from reconciler.model.resource import DesiredResource, LiveResource, Stream
+from reconciler.model.resource import DesiredResource, LiveResource, LiveState, Stream
 from reconciler.model.target import Guardrails, OnLive, Sink
 from reconciler.model.values import Ref, Value
-from reconciler.plan.order import Verdict, blocked_verdicts
+from reconciler.plan.decision import is_protected
+from reconciler.plan.order import Verdict, blocked_verdicts, with_verdicts
 from reconciler.plan.plan import Action, Blocked, LiveChannel, PlanOptions, Reason, Step, TargetPlan, Until, Verb
 from reconciler.plan.steps import publishing_steps, recording_steps, tags_at_creation
 
@@ -91,7 +93,31 @@ def needs_streams(actions: Sequence[Action]) -> bool:
     return any(_channel(action) for action in actions)
 
 
-def stop_live_notes(plan: TargetPlan, rules: LiveRules) -> Iterator[str]:
+def with_live_channels(
+    plan: TargetPlan, live: LiveState, rules: LiveRules, broadcasts: Broadcasts | None
+) -> TargetPlan:
+    """Return a plan with the live channels that it changes, in which what would disturb a stream is blocked, waits, or ends it.
+
+    ``broadcasts`` is ``None`` if the plan changes no channel that may be live.
+    """
+    actions, live_channels = plan.actions, plan.live_channels
+    notes = (*plan.notes, *(note for note in _stop_notes(plan, rules) if note not in plan.notes))
+    if broadcasts is not None and not broadcasts.unseen:
+        live_channels = _touched(actions, broadcasts.streams)
+    if broadcasts is not None and (broadcasts.streams or broadcasts.unseen):
+        channels = (channel for kind in KINDS.values() if kind.live for channel in live.of(kind.name))
+        protected = frozenset(channel.arn for channel in channels if is_protected(channel))
+        actions = with_verdicts(actions, _verdicts(actions, broadcasts, rules, protected))
+    return plan._replace(
+        actions=actions,
+        summary=plan.summary.counting(actions),
+        notes=notes,
+        live_channels=live_channels,
+        wait_live=rules.wait_seconds,
+    )
+
+
+def _stop_notes(plan: TargetPlan, rules: LiveRules) -> Iterator[str]:
     """Yield a note for each channel of ``--stop-live`` that neither the spec nor the plan has."""
     if not rules.stop:
         return
@@ -110,19 +136,18 @@ def to_stop(actions: Sequence[Action], streams: Mapping[str, Stream], rules: Liv
     )
 
 
-def touched_live_channels(actions: Sequence[Action], streams: Mapping[str, Stream]) -> tuple[LiveChannel, ...]:
+def _touched(actions: Sequence[Action], streams: Mapping[str, Stream]) -> tuple[LiveChannel, ...]:
     """Return the live channels that actions change, by address."""
     found = {arn: _seen(_address(action), streams[arn]) for action in actions if (arn := _channel(action)) in streams}
     return tuple(sorted(found.values(), key=lambda channel: (channel.address, channel.arn)))
 
 
-def live_verdicts(
+def _verdicts(
     actions: Sequence[Action], broadcasts: Broadcasts, rules: LiveRules, protected: frozenset[str]
 ) -> dict[int, Verdict]:
     """Return verdicts by index for the actions that would disturb an active stream, and for their dependents.
 
     ``protected`` holds the ARNs of protected channels.
-
     If streams could not be listed, what might disturb one is blocked, and the rest continues.
     """
     streams = broadcasts.streams

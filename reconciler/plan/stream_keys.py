@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.diff import FieldChange, additions, compare_tags
+from reconciler.diff import FieldChange, additions, compare_tags, keys_of
 from reconciler.model.address import DELIVERED, ID, ROTATION, STACK, Address, KindName
 from reconciler.model.resource import DesiredResource, LiveResource
 from reconciler.model.target import Sink
@@ -167,7 +167,7 @@ def _updated(
         )
     if not changes:
         return None
-    reason, explanation = why_different("", changes)
+    reason, explanation = why_different("", keys_of(changes))
     if former := moved_from(inputs.desired.moved, resource.address, live):
         reason, explanation = Reason.MOVED, f"moved from {former} with its channel"
     return Decision(

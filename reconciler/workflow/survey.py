@@ -29,10 +29,10 @@ from reconciler.model.resource import DesiredState, LiveResource, LiveState, dig
 from reconciler.model.target import Project, Shards, Target
 from reconciler.model.values import format_time
 from reconciler.network import descriptors, is_out_of_descriptors, out_of_descriptors
-from reconciler.plan.decide import build_plan, complete
+from reconciler.plan.decide import build_plan
 from reconciler.plan.decision import NOTHING, Rotate
-from reconciler.plan.guardrails import members_to_adopt, needs_applied_quotas
-from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop
+from reconciler.plan.guardrails import members_to_adopt, needs_applied_quotas, with_holds, with_quotas
+from reconciler.plan.live_channels import Broadcasts, LiveRules, needs_streams, to_stop, with_live_channels
 from reconciler.plan.pairing import name_of
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.selection import kinds_to_read, unmatched_globs
@@ -383,14 +383,14 @@ def plan_target(
         if applied.limits != DEFAULT_QUOTAS:
             del plan  # two plans of 50,000 creates would need 130 MB more
             plan = build(limits=applied.limits)
-    members = members_to_adopt(plan.actions, live)
-    holds = connection.stacks(sorted(members)) if members else {}
+    if members := members_to_adopt(plan.actions, live):
+        plan = with_holds(plan, members, connection.stacks(sorted(members)), options.take_over)
     rules = LiveRules.of(project.guardrails_of(target.name), options, desired.resources, even_live=rotate.even_live)
     broadcasts = _read_streams(connection.gateway) if needs_streams(plan.actions) else None
     if broadcasts is not None:
         to_end = to_stop(plan.actions, broadcasts.streams, rules)
         broadcasts = _read_keys(broadcasts, to_end, connection.gateway)
-    return complete(plan, live, rules, broadcasts, applied, holds, options.take_over)
+    return with_quotas(with_live_channels(plan, live, rules, broadcasts), live, applied)
 
 
 def _read_streams(calls: ReadCalls) -> Broadcasts:

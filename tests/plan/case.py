@@ -29,9 +29,10 @@ from reconciler.model.resource import (
 )
 from reconciler.model.target import Guardrails, OnLive, Sink, Store
 from reconciler.model.values import REF, Ref, Value, thaw
-from reconciler.plan.decide import build_plan, complete
+from reconciler.plan.decide import build_plan
 from reconciler.plan.decision import NOTHING, Rotate
-from reconciler.plan.live_channels import Broadcasts, LiveRules
+from reconciler.plan.guardrails import members_to_adopt, with_holds, with_quotas
+from reconciler.plan.live_channels import Broadcasts, LiveRules, with_live_channels
 from reconciler.plan.plan import Action, PlanOptions, TargetPlan
 from tests.builders import LOADER, THIS_STACK, arn, desired, live, of, unowned, wanted
 
@@ -112,7 +113,8 @@ class Case:
         streams = self.streams if streams is None else streams
         rules = LiveRules.of(self.guardrails, self.options, spec.resources, even_live=self.rotate.even_live)
         broadcasts = self._broadcasts(there, streams)
-        return complete(plan, there, rules, broadcasts, self.applied, self.holds, self.options.take_over)
+        plan = with_holds(plan, members_to_adopt(plan.actions, there), self.holds, self.options.take_over)
+        return with_quotas(with_live_channels(plan, there, rules, broadcasts), there, self.applied)
 
     def _broadcasts(self, there: LiveState, streams: Mapping[str, Stream]) -> Broadcasts | None:
         if not streams:

@@ -16,9 +16,9 @@ from reconciler.model.resource import DesiredResource, DesiredState, LiveResourc
 from reconciler.model.target import Guardrails, OnLive
 from reconciler.model.values import Ref
 from reconciler.plan.codec import dumps, fingerprint, lines, read_plan
-from reconciler.plan.decide import build_plan, complete
-from reconciler.plan.guardrails import quota_refusals, quota_uses
-from reconciler.plan.live_channels import Broadcasts, LiveRules
+from reconciler.plan.decide import build_plan
+from reconciler.plan.guardrails import quota_refusals, quota_uses, with_quotas
+from reconciler.plan.live_channels import Broadcasts, LiveRules, with_live_channels
 from reconciler.plan.plan import Plan, PlanOptions, TargetPlan, Verb
 from reconciler.plan.stale import AppliedSpec, as_applied, changes_since_plan
 from tests.builders import THIS_STACK, arn, desired, live, of, unowned, wanted
@@ -337,7 +337,7 @@ def test_a_plan_that_is_not_refused_fits_whatever_order_its_steps_come_in(
     room = {KindName.CHANNEL: channels, KindName.RECORDING_CONFIGURATION: recordings}
     applied = AppliedQuotas({QUOTAS[kind].code: len(now.of(kind)) + more for kind, more in room.items()})
     plan = build_plan(spec, now, EVERYTHING, target_name="prod", limits=applied.limits)
-    plan = complete(plan, now, LiveRules(), None, applied)
+    plan = with_quotas(plan, now, applied)
     if quota_refusals(plan.quotas):
         return
     chance = random.Random(seed)
@@ -369,7 +369,8 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     rules = LiveRules.of(
         Guardrails(on_live=data.draw(st.sampled_from(OnLive))), PlanOptions(stop_live=tuple(named)), spec.resources
     )
-    plan = complete(plan_of(spec, now), now, rules, Broadcasts(streams, keys), AppliedQuotas())
+    plan = with_live_channels(plan_of(spec, now), now, rules, Broadcasts(streams, keys))
+    plan = with_quotas(plan, now, AppliedQuotas())
     assert read_plan(lines(Plan(spec.stack, "", None, "sha256:0", EVERYTHING, (plan,)))).targets == (plan,)
     ids = [step.id for action in plan.actions for step in action.steps]
     assert len(set(ids)) == len(ids), "a step's id is not its own"
@@ -396,7 +397,7 @@ def test_no_broadcast_is_touched_but_those_that_were_named_and_their_channels_ha
     keys_after: dict[str, tuple[LiveResource, ...]] = {}
     for key in after.of(KindName.STREAM_KEY):
         keys_after[str(key.properties["channelArn"])] = (key,)
-    following = complete(plan_of(spec, after), after, rules, Broadcasts(left, keys_after), AppliedQuotas())
+    following = with_live_channels(plan_of(spec, after), after, rules, Broadcasts(left, keys_after))
     assert [action for action in following.actions if action.blocked is None] == []
 
 
