@@ -31,13 +31,15 @@ from reconciler.cli.plan import add_executor, executor_of, warn
 from reconciler.errors import AdoptionError, AwsError, StalePlan, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
-    from reconciler.executors import Executor, Task
+    from reconciler.executors import Executor
     from reconciler.executors.fleet import ApplyElsewhere
+    from reconciler.model.address import Address
+    from reconciler.model.resource import DesiredState
     from reconciler.model.target import Project, Shards, Target
-    from reconciler.plan.plan import Plan, PlanOptions
+    from reconciler.plan.plan import Plan, PlanOptions, TargetPlan
     from reconciler.workflow.survey import Survey
 
 
@@ -97,7 +99,6 @@ def _apply(args: argparse.Namespace, context: Context) -> int:
 
 def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
-    from reconciler.executors.fleet import tasks_of
     from reconciler.git.clone import head_commit
     from reconciler.workflow.survey import check_globs, combine_plans
 
@@ -109,8 +110,7 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
     with contextlib.ExitStack() as stack:
         adopt = stack.enter_context(adoptions_of(args, context, project, targets, desired))
         lost = stack.enter_context(hold_locks(args, targets))
-        tasks = tasks_of(project, targets, desired, options, adopt)
-        surveys, elsewhere = _read(stack, executor, project, tasks, options, args, missed)
+        surveys, elsewhere = _read(stack, executor, project, targets, desired, options, adopt, args, missed=missed)
         check_globs(options, desired, surveys, desired_in_other_shards(context, project, options, targets))
         warn(warning for state in desired.values() for warning in state.warnings)
         commit = head_commit(Path(project.root))
@@ -120,7 +120,6 @@ def _apply_fresh(args: argparse.Namespace, context: Context) -> int:
 
 def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     from reconciler.cli.approval import approve_and_run, check_can_prompt, hold_locks
-    from reconciler.executors.fleet import tasks_of
     from reconciler.git.committed import require_committed
     from reconciler.workflow.saved_plans import load_plan, mark_applied, plan_to_run, stale_reasons
 
@@ -142,12 +141,10 @@ def _apply_saved(args: argparse.Namespace, context: Context) -> int:
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(hold_locks(args, targets))
         adopt = {target.name: {one.address: one.arn for one in target.adopt} for target in plan.targets}
-        tasks = [
-            task._replace(approved=approved[task.target.name])
-            for task in tasks_of(project, targets, desired, plan.options, adopt)
-        ]
         try:
-            surveys, elsewhere = _read(stack, executor, project, tasks, plan.options, args, missed)
+            surveys, elsewhere = _read(
+                stack, executor, project, targets, desired, plan.options, adopt, args, missed=missed, approved=approved
+            )
         except AdoptionError as error:
             raise StalePlan.because(map(str, error.problems)) from None
         if elsewhere is None:  # otherwise each worker has compared its target with the saved plan
@@ -202,36 +199,42 @@ def _checked(
     return plan, project, targets
 
 
-def _read(
+def _read(  # noqa: PLR0913 - a caller names each
     stack: ExitStack,
     executor: Executor,
     project: Project,
-    tasks: Sequence[Task],
+    targets: tuple[Target, ...],
+    desired: Mapping[str, DesiredState],
     options: PlanOptions,
+    adopt: Mapping[str, Mapping[Address, str]],
     args: argparse.Namespace,
+    *,
     missed: dict[str, AwsError],
+    approved: Mapping[str, TargetPlan] | None = None,
 ) -> tuple[tuple[Survey, ...], ApplyElsewhere | None]:
     """Return the surveys of the targets that could be read, and what applies their plans, unless this process does.
 
-    ``stack`` keeps connections open, ``missed`` receives the errors of the others. Raises ``AdoptionError``, ``AwsError`` and ``StalePlan``.
+    ``stack`` keeps connections open, ``missed`` receives the errors of the others. Workers elsewhere compare targets with their ``approved`` plans.
+    Raises ``AdoptionError``, ``AwsError`` and ``StalePlan``.
     """
     from reconciler.executors import Threads
-    from reconciler.executors.fleet import ApplyElsewhere, read_all
+    from reconciler.executors.fleet import ApplyElsewhere, read_all, tasks_of
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import survey_targets
 
-    with reading(sys.stderr, len(tasks)) as progress:
+    with reading(sys.stderr, len(targets)) as progress:
         if not isinstance(executor, Threads):
+            tasks = tasks_of(project, targets, desired, options, adopt, approved)
             with_outputs = bool(args.format == "json" or project.outputs)
             surveys = read_all(executor, tasks, project, progress, missed)
             return surveys, ApplyElsewhere(executor, tasks, with_outputs)
         surveys = stack.enter_context(
             survey_targets(
                 project,
-                tuple(task.target for task in tasks),
+                targets,
                 options,
-                desired={task.target.name: task.desired for task in tasks},
-                adopt={task.target.name: task.adopt for task in tasks},
+                desired=desired,
+                adopt=adopt,
                 progress=progress,
                 at_once=args.targets_at_once,
                 missed=missed,

@@ -126,7 +126,13 @@ def approve_and_run(
         notes = _Notes()
         try:
             return (elsewhere or apply_plans)(
-                surveys, project, observer, stop=stop, lost=lost, at_once=at_once, note=notes
+                _with_commit(plan, surveys, project, args),
+                project,
+                observer,
+                stop=stop,
+                lost=lost,
+                at_once=at_once,
+                note=notes,
             )
         finally:
             notes.end()
@@ -137,8 +143,6 @@ def approve_and_run(
         )
 
     if not any(target.actions for target in plan.targets):
-        if any(find_unknown_commit(survey.plan, survey.live, project.stack) for survey in surveys):
-            surveys = _with_commit(plan, surveys, project, args)
         apply(Silent(), threading.Event())  # which records that all is in sync
         published = publish(())
         if as_json:
@@ -151,7 +155,6 @@ def approve_and_run(
     _require_approval(plan, args)
     if before_first_call:
         before_first_call()
-    surveys = _with_commit(plan, surveys, project, args)
     results, published, failures = _run(plan, apply, publish, paint=context.paint(sys.stdout), as_json=as_json)
     complete = published.complete and not missed and all(result.complete for result in results)
     if failures:
@@ -207,8 +210,14 @@ def _show(plan: Plan, surveys: Sequence[Survey], project: Project, args: argpars
 
 
 def _with_commit(plan: Plan, surveys: Sequence[Survey], project: Project, args: argparse.Namespace) -> Sequence[Survey]:
-    """Return the surveys with the commit that this run records as applied: unknown if it applies only a part, and none if it changes no address."""
-    if args.command not in ("apply", "adopt"):
+    """Return the surveys with the commit that this run records as applied: unknown if it applies only a part.
+
+    None if the command changes no address, or if all is in sync and the commit of the last apply is known.
+    """
+    changes = any(target.actions for target in plan.targets)
+    if args.command not in ("apply", "adopt") or not (
+        changes or any(find_unknown_commit(survey.plan, survey.live, project.stack) for survey in surveys)
+    ):
         return surveys
     commit = UNKNOWN_COMMIT
     if args.command == "apply" and not plan.options.has_globs:

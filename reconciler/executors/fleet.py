@@ -53,8 +53,9 @@ def tasks_of(
     desired: Mapping[str, DesiredState],
     options: PlanOptions,
     adopt: Mapping[str, Mapping[Address, str]] | None = None,
+    approved: Mapping[str, TargetPlan] | None = None,
 ) -> list[Task]:
-    """Return the task of each target. ``adopt`` has, by target, the ARNs of the live resources to adopt for addresses."""
+    """Return the task of each target. By target, ``adopt`` has the ARNs of the live resources to adopt for addresses, and ``approved`` the plan."""
     return [
         Task(
             project._replace(targets={target.name: target}),
@@ -62,6 +63,7 @@ def tasks_of(
             desired[target.name],
             options,
             dict((adopt or {}).get(target.name, {})),
+            (approved or {}).get(target.name),
         )
         for target in targets
     ]
