@@ -152,6 +152,7 @@ def _verdicts(
     """
     streams = broadcasts.streams
     steps = [action.steps for action in actions]
+    without_key = frozenset(_channel(action) for action in actions if _deletes_key(action))
     warnings: defaultdict[int, list[str]] = defaultdict(list)
     blocks: dict[int, Blocked] = {}
     to_end: dict[str, Stream] = {}
@@ -164,7 +165,7 @@ def _verdicts(
         stream = streams[_channel(action)]
         if rules.even_live and action.reason is Reason.ROTATION_DUE:
             warnings[index].append(f"{stream}: the broadcast continues; an encoder cannot reconnect with the old key")
-        elif blocked := _blocked(action, stream, broadcasts, rules, protected):
+        elif blocked := _blocked(action, stream, broadcasts, rules, protected, without_key):
             blocks[index] = blocked
         elif str(_address(action)) in rules.stop:
             to_end[stream.channel_arn] = stream
@@ -223,21 +224,37 @@ def _touches(action: Action) -> bool:
     )
 
 
+def _deletes_key(action: Action) -> bool:
+    """Return whether an action deletes a stream key, and creates no other."""
+    return action.address.kind is KindName.STREAM_KEY and action.verb is Verb.DELETE and bool(action.steps)
+
+
 def _blocked(
-    action: Action, stream: Stream, broadcasts: Broadcasts, rules: LiveRules, protected: frozenset[str]
+    action: Action,
+    stream: Stream,
+    broadcasts: Broadcasts,
+    rules: LiveRules,
+    protected: frozenset[str],
+    without_key: frozenset[str],
 ) -> Blocked | None:
-    """Return why an action is blocked while its channel is live: by the rules, or because the stream cannot be ended."""
+    """Return why an action is blocked while its channel is live: by the rules, or because the stream cannot be ended.
+
+    ``without_key`` has the ARNs of the channels whose stream key the plan deletes.
+    """
     address = _address(action)
     if str(address) not in rules.stop:
         return None if rules.on_live is OnLive.WAIT else Blocked("live", f"{stream}; {_advice(address, rules)}")
     is_protected = stream.channel_arn in protected
-    obstacle = _obstacle(action, rules, is_protected=is_protected) or _key_obstacle(
+    loses_key = stream.channel_arn in without_key
+    obstacle = _obstacle(action, rules, is_protected=is_protected, loses_key=loses_key) or _key_obstacle(
         action, stream.channel_arn, broadcasts
     )
     return Blocked(obstacle.code, f"{stream}; {obstacle.message}") if obstacle else None
 
 
-def _obstacle(action: Action, rules: LiveRules, *, is_protected: bool = False) -> Blocked | None:
+def _obstacle(
+    action: Action, rules: LiveRules, *, is_protected: bool = False, loses_key: bool = False
+) -> Blocked | None:
     """Return why the stream is not ended although the caller asked for it."""
     if is_protected or (action.observed is not None and action.observed.tags.get(PROTECT) == "true"):
         return Blocked(
@@ -249,7 +266,7 @@ def _obstacle(action: Action, rules: LiveRules, *, is_protected: bool = False) -
             "live", "it is not managed yet, so its broadcast is not ended; adopt it when the broadcast has ended"
         )
     restored = Address(KindName.STREAM_KEY, action.address.id) in rules.in_spec
-    if action.address.kind is KindName.CHANNEL and action.verb is not Verb.DELETE and not restored:
+    if action.address.kind is KindName.CHANNEL and action.verb is not Verb.DELETE and not restored and not loses_key:
         return Blocked(
             "live",
             "ending it deletes the stream key, which is not in the spec, so an interrupted run would leave the channel without one; "
