@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
 
 from reconciler.drift.report import DriftReport, Finding
 from reconciler.errors import Problem
@@ -36,23 +37,25 @@ def render_drift(
 
     ``at`` is a UTC instant like 2026-11-20T10:00:00; ``failed`` has the error of each target that could not be read.
     """
-    suites = [_report(report, stack) for report in reports]
-    suites += [
-        _Suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))])
-        for name, message in (failed or {}).items()
-    ]
-    body = "".join(suite.render(at, number) for number, suite in enumerate(suites))
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n{body}</testsuites>\n'
+    root = ET.Element("testsuites")
+    root.extend(_report(report, stack) for report in reports)
+    for name, message in (failed or {}).items():
+        root.append(_suite(name, {"stack": stack}, [_case(name, stack, "read", _error(message))]))
+    for number, suite in enumerate(root):
+        suite.attrib |= {"id": str(number), "timestamp": at}
+    ET.indent(root)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return f"{text.decode()}\n"
 
 
-def _report(report: DriftReport, stack: str) -> _Suite:
+def _report(report: DriftReport, stack: str) -> Element:
     found: dict[Address, list[Finding]] = {address: [] for address in report.addresses}
     for finding in report.findings:
         found.setdefault(finding.address, []).append(finding)
     cases = [_case(report.name, stack, str(address), _outcome(findings)) for address, findings in sorted(found.items())]
     cases += [_case(report.name, stack, f"read {number}", _error(line)) for number, line in enumerate(report.unread, 1)]
     facts = {"stack": stack, "account": report.account_id, "region": report.region}
-    return _Suite(report.name, facts, cases, _text(_summary_lines(report)))
+    return _suite(report.name, facts, cases, _summary_lines(report))
 
 
 def _summary_lines(report: DriftReport) -> Iterable[str]:
@@ -66,17 +69,17 @@ def _summary_lines(report: DriftReport) -> Iterable[str]:
     yield from (f"note: {note}" for note in report.notes)
 
 
-def _outcome(findings: Sequence[Finding]) -> str:
-    """Return the result of one resource: a failure if one of its findings is drift, skipped for other findings, else passed."""
+def _outcome(findings: Sequence[Finding]) -> Element | None:
+    """Return the result of one resource: a failure if one of its findings is drift, skipped for other findings, ``None`` if it passed."""
     if not findings:
-        return ""
+        return None
     failures = [finding for finding in findings if finding.is_drift]
-    text = "\n\n".join(_text(_lines(finding)) for finding in findings)
     first = (failures or findings)[0]
     message = f"{first.address} {HEADS[first.status]}: {first.explanation}"
     if not failures:
-        return f"<skipped message={_quoted(f'{message}{_fields(first)}')}/>"
-    return f"<failure type={_quoted(first.status.value)} message={_quoted(message)}>{text}</failure>"
+        return _element("skipped", message=f"{message}{_fields(first)}")
+    text = "\n\n".join(_text(_lines(finding)) for finding in findings)
+    return _element("failure", text, type=first.status.value, message=message)
 
 
 def _fields(finding: Finding) -> str:
@@ -94,58 +97,40 @@ def _lines(finding: Finding) -> Iterable[str]:
     yield from blame_words(finding)
 
 
-class _Suite:
-    """One target: its properties, its cases and its output."""
-
-    def __init__(self, name: str, facts: Mapping[str, str], cases: Sequence[str], output: str = "") -> None:
-        self._name = name
-        self._facts = facts
-        self._cases = cases
-        self._output = output
-
-    def render(self, at: str, number: int) -> str:
-        """Return the suite as XML."""
-        counts = {
-            word: sum(f"<{tag} " in case for case in self._cases)
-            for word, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
-        }
-        attributes = {
-            "id": str(number),
-            "name": self._name,
-            "package": "ivs-reconciler",
-            "timestamp": at,
-            "hostname": self._facts.get("region") or "unknown",
-            "tests": str(len(self._cases)),
-            **{word: str(count) for word, count in counts.items()},
-            "time": "0",
-        }
-        head = "".join(f" {name}={_quoted(value)}" for name, value in attributes.items())
-        facts = "".join(
-            f"<property name={_quoted(name)} value={_quoted(value)}/>" for name, value in self._facts.items() if value
-        )
-        cases = "".join(f"  {case}\n" for case in self._cases)
-        return (
-            f"<testsuite{head}>\n  <properties>{facts}</properties>\n{cases}"
-            f"  <system-out>{self._output}</system-out>\n  <system-err></system-err>\n</testsuite>\n"
-        )
+def _suite(name: str, facts: Mapping[str, str], cases: Sequence[Element], output: Iterable[str] = ()) -> Element:
+    """Return one target: its properties, its cases and its output."""
+    suite = _element("testsuite", name=name, package="ivs-reconciler", hostname=facts.get("region") or "unknown")
+    properties = ET.SubElement(suite, "properties")
+    properties.extend(_element("property", name=name, value=value) for name, value in facts.items() if value)
+    suite.extend(cases)
+    suite.extend((_element("system-out", _text(output)), _element("system-err")))
+    for word, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(word, str(sum(1 for _ in suite.iter(tag))))
+    suite.set("time", "0")
+    return suite
 
 
-def _case(target: str, stack: str, name: str, outcome: str) -> str:
-    head = f'<testcase classname={_quoted(f"{stack}.{target}")} name={_quoted(name)} time="0"'
-    return f"{head}>{outcome}</testcase>" if outcome else f"{head}/>"
+def _case(target: str, stack: str, name: str, outcome: Element | None) -> Element:
+    case = _element("testcase", classname=f"{stack}.{target}", name=name, time="0")
+    if outcome is not None:
+        case.append(outcome)
+    return case
 
 
-def _error(message: str) -> str:
+def _error(message: str) -> Element:
     lines = message.split("\n")
-    return f'<error type="unreadable" message={_quoted(lines[0])}>{_text(lines)}</error>'
+    return _element("error", _text(lines), type="unreadable", message=lines[0])
 
 
-def _quoted(text: str) -> str:
-    return f'"{escape(sanitize(text), quote=True)}"'
+def _element(tag: str, text: str = "", /, **attributes: str) -> Element:
+    """Return an element; ``text`` is sanitized already, because it may have several lines."""
+    made = Element(tag, {name: sanitize(value) for name, value in attributes.items()})
+    made.text = text or None
+    return made
 
 
 def _text(lines: Iterable[str]) -> str:
-    return "\n".join(escape(sanitize(line), quote=False) for line in lines)
+    return "\n".join(map(sanitize, lines))
 
 
 def place_of(problem: Problem) -> tuple[str, int, int]:
