@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests run on every core; T picks files, K an expression, FAST=1 leaves the slow ones out.
 T ?= tests
 K ?=
-# Two a processor: many tests wait for a process, a lock or a clock.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 2)
+# Two a processor: many tests wait for a process, a lock or a clock. With T and K none: starting them takes longer than a few tests.
+WORKERS ?= $(if $(and $(K),$(filter-out tests,$(T))),0,$(shell expr $$(nproc 2>/dev/null || echo 2) '*' 2))
 # Commands under test wait for the disk to have their files, which a file system in memory does not; a container's often has 64 MB.
 # The folder's name has no capitals, since a name with all sorts of characters may be a key, and is masked in errors.
 SHM = $(shell awk '$$2 == "/dev/shm" && $$3 == "tmpfs" && $$4 !~ /noexec|^ro/ {print $$2}' /proc/mounts 2>/dev/null | tail -1)
