@@ -41,7 +41,7 @@ from reconciler.workflow.locks import lock_targets
 from reconciler.workflow.outputs import Published, outputs_of, publish_files, publish_parameters, survey_after
 from reconciler.workflow.progress import interruptible, local_now
 from reconciler.workflow.run import ApplyObserver, Silent, apply_plans
-from reconciler.workflow.survey import Survey, combine_failures, map_targets
+from reconciler.workflow.survey import Survey, combine_failures, failures_by_target, map_targets
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -117,7 +117,7 @@ def approve_and_run(
         targets=tuple(survey.plan for survey in surveys),
         failed=(*plan.failed, *(FailedTarget(name, str(error)) for name, error in missed.items())),
     )
-    failure = combine_failures(tuple(project.targets[name] for name in missed), tuple(missed.values()))
+    failure = combine_failures(missed)
     _show(plan, surveys, project, args, context)
     as_json = args.format == "json"
     at_once: int | None = getattr(args, "targets_at_once", None)  # adopt has one target
@@ -366,7 +366,7 @@ def _read_outputs(
         return after, outputs_of(after)
 
     results_of = map_targets(targets, read, at_once)
-    error = combine_failures(targets, results_of)
+    error = combine_failures(failures_by_target(targets, results_of))
     read_ones = [one for one in results_of if not isinstance(one, AwsError)]
     return read_ones, f"could not be read ({error})" if error else ""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.drift import accept
 from reconciler.cli.options import Subparsers, begin, command_of, project_of
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import AwsError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,10 +79,12 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb and return the exit code: 0, or 2 if something could not be written whole."""
+    """Run the verb and return the exit code: 0, or 2 if something could not be written whole. Raises ``AwsError`` for targets that could not be read."""
+    from reconciler.report.words import plural
     from reconciler.terminal import sanitize, write_fitted
     from reconciler.workflow.export import Wanted, export_targets, write_files
     from reconciler.workflow.progress import reading
+    from reconciler.workflow.survey import combine_failures
 
     context = begin(args)
     if args.update:
@@ -100,13 +102,17 @@ def run(args: argparse.Namespace) -> int:
         stream_keys=args.stream_keys,
         force=args.force,
     )
+    missed: dict[str, AwsError] = {}
     with reading(sys.stderr, len(targets)) as progress:
-        exported = export_targets(project, targets, wanted, progress=progress)
+        exported = export_targets(project, targets, wanted, progress=progress, missed=missed)
     write_files(exported.files, force=args.force)
     write_fitted("".join(f"{sanitize(line)}\n" for line in _summary(exported, project)), sys.stdout)
     if exported.gaps:
         sys.stdout.flush()
         write_fitted("".join(f"{sanitize(line)}\n" for line in ("Not exported in full:", *exported.gaps)), sys.stderr)
+    if failure := combine_failures(missed):
+        sys.stdout.flush()
+        raise AwsError(f"{failure}\n{plural(len(missed), 'target')} could not be read; the others are exported")
     return ExitCode.DIFFERENT if exported.gaps else ExitCode.OK
 
 

@@ -133,7 +133,7 @@ def _read_overviews(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Over
     """Return the overviews that could be read, and the failures as one error with a line for each target."""
     from reconciler.aws.connection import connect
     from reconciler.aws.overview import read_overview
-    from reconciler.workflow.survey import combine_failures, map_targets
+    from reconciler.workflow.survey import combine_failures, failures_by_target, map_targets
 
     def read(target: Target) -> Overview:
         with connect(target) as connection:
@@ -147,7 +147,8 @@ def _read_overviews(stack: str, targets: tuple[Target, ...]) -> tuple[tuple[Over
             )
 
     found = map_targets(targets, read)
-    return tuple(one for one in found if not isinstance(one, AwsError)), combine_failures(targets, found)
+    failure = combine_failures(failures_by_target(targets, found))
+    return tuple(one for one in found if not isinstance(one, AwsError)), failure
 
 
 def add_outputs(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:

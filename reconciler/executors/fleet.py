@@ -22,7 +22,15 @@ from reconciler.model.target import Project, Target
 from reconciler.plan.plan import ApplyResult, Outcome, PlanOptions, Result, TargetPlan
 from reconciler.workflow.history import find_unknown_commit
 from reconciler.workflow.journal import last_run
-from reconciler.workflow.survey import Progress, Survey, checked_results, combine_failures, raise_failures, survey_one
+from reconciler.workflow.survey import (
+    Progress,
+    Survey,
+    checked_results,
+    combine_failures,
+    failures_by_target,
+    raise_failures,
+    survey_one,
+)
 
 if TYPE_CHECKING:
     from reconciler.drift.classify import AppliedCommit
@@ -370,8 +378,9 @@ def fleet_of(
     if stale:
         raise StalePlan("\n".join(stale))
     found = checked_results(project, targets, [one for one in results if not isinstance(one, StalePlan)])
+    failures = failures_by_target(targets, found)
     return Fleet(
         tuple(one._replace(desired=desired[one.target.name]) for one in found if isinstance(one, Survey)),
-        {target.name: one for target, one in zip(targets, found, strict=True) if isinstance(one, AwsError)},
-        combine_failures(targets, found),
+        failures,
+        combine_failures(failures),
     )

@@ -1,4 +1,4 @@
-"""Exports live accounts to spec files and an adopt file: reads, lets ``export`` decide, and writes everything or nothing."""
+"""Exports live accounts to spec files and an adopt file: reads, lets ``export`` decide, and writes everything that could be read, or nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from reconciler.aws.client import ReadCalls
 from reconciler.aws.connection import Connection, connect
 from reconciler.aws.reader import ReadRequest, read_live, read_stream_keys
-from reconciler.errors import UsageError, os_reason
+from reconciler.errors import AwsError, UsageError, os_reason
 from reconciler.export import handover
 from reconciler.export.entries import KeyMaterial, Written, stream_keys_by_channel
 from reconciler.export.exporter import (
@@ -44,7 +44,7 @@ from reconciler.spec.problems import Problems
 from reconciler.spec.resources import read_entries, read_moves
 from reconciler.spec.templates import placeholder_values
 from reconciler.workflow.progress import ForecastCalls
-from reconciler.workflow.survey import Connect, Progress, combine_failures, map_targets
+from reconciler.workflow.survey import Connect, Progress, map_targets, raise_failures
 
 ADOPT_FILE = "adopt.yaml"
 _MAX_KEY_BYTES = 65_536
@@ -89,8 +89,12 @@ def export_targets(
     *,
     progress: Progress | None = None,
     open_target: Connect = connect,
+    missed: dict[str, AwsError] | None = None,
 ) -> Exported:
-    """Read the targets and return the files to write; nothing is written. Raises ``AwsError`` and ``UsageError``."""
+    """Read the targets and return the files to write; nothing is written.
+
+    Raises ``UsageError``, and ``AwsError`` for targets that cannot be read; with ``missed``, which receives the errors by target, only if none can.
+    """
     folders = _folders(project, targets, wanted)
     adopt_file = _adopt_file(project, wanted)
     source = _source(wanted)
@@ -101,8 +105,7 @@ def export_targets(
             return _export(project, target, wanted, connection, folders[target.name], source, public_keys, progress)
 
     found = map_targets(targets, one, progress=progress)
-    if failed := combine_failures(targets, found):
-        raise failed
+    raise_failures(targets, found, missed)
     files: dict[Path, str] = {}
     exports: list[Export] = []
     for item in (item for item in found if isinstance(item, Export)):
@@ -115,7 +118,7 @@ def export_targets(
     if clash := sorted(path for path in files if path in (adopt_file, Path(project.path).resolve())):
         raise UsageError(f"{shown(clash[0])} would be a spec file too; use --out DIR, or another --split")
     arns = {item.target.name: item.adopt for item in exports if item.adopt}
-    commands = _commands(project, targets, wanted, adopt_file if arns else None)
+    commands = _commands(project, [item.target for item in exports], wanted, adopt_file if arns else None)
     if arns:
         files[adopt_file] = adopt_text(arns, by_target=len(targets) > 1)
     if source is not None:
@@ -141,9 +144,7 @@ def _reader_notes(project: Project, target: Target, paths: Collection[Path]) -> 
         yield f"read by {', '.join(others)} too: an apply there would create these resources; give each target its own specs"
 
 
-def _commands(
-    project: Project, targets: tuple[Target, ...], wanted: Wanted, adopt_file: Path | None
-) -> tuple[str, ...]:
+def _commands(project: Project, targets: Sequence[Target], wanted: Wanted, adopt_file: Path | None) -> tuple[str, ...]:
     """Return the commands that plan and apply what was exported."""
     words = [*wanted.command]
     if len(targets) < len(project.targets):

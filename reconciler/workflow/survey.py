@@ -270,22 +270,26 @@ def raise_failures(targets: tuple[Target, ...], found: Sequence[object], missed:
 
     Targets in one account and region are an error of the project, which stops all.
     """
-    failure = combine_failures(targets, found)
+    failures = failures_by_target(targets, found)
+    failure = combine_failures(failures)
     if failure is None:
         return
-    failures = {target.name: one for target, one in zip(targets, found, strict=True) if isinstance(one, AwsError)}
     if missed is None or len(failures) == len(targets) or any(one.code == _SAME_LOCATION for one in failures.values()):
         raise failure
     missed.update(failures)
 
 
-def combine_failures(targets: tuple[Target, ...], found: Sequence[object]) -> AwsError | None:
-    """Return the failures of all targets as one error, a line each, with the code of the first; ``None`` if there are none."""
-    failures = [(target, item) for target, item in zip(targets, found, strict=True) if isinstance(item, AwsError)]
+def failures_by_target(targets: tuple[Target, ...], found: Sequence[object]) -> dict[str, AwsError]:
+    """Return the errors among the results of these targets, by target."""
+    return {target.name: one for target, one in zip(targets, found, strict=True) if isinstance(one, AwsError)}
+
+
+def combine_failures(failures: Mapping[str, AwsError]) -> AwsError | None:
+    """Return the failures of targets as one error, a line each, with the code of the first; ``None`` if there are none."""
     if not failures:
         return None
-    lines = [f"{target.name}: {_with_request(failure)}" for target, failure in failures]
-    first = failures[0][1]
+    lines = [f"{name}: {_with_request(failure)}" for name, failure in failures.items()]
+    first = next(iter(failures.values()))
     return AwsError(
         "\n".join(lines), operation=first.operation, code=first.code, status=first.status, request_id=first.request_id
     )

@@ -348,6 +348,25 @@ def test_several_targets_have_a_folder_each(account: Account, tmp_path: Path) ->
     assert one.out.endswith("  ivs-reconciler -t west apply --adopt-file west.yaml\n")
 
 
+def test_a_target_that_cannot_be_read_stops_no_other(account: Account, tmp_path: Path) -> None:
+    target = {"region": REGION, "accountId": ACCOUNT, "endpointUrl": account.sandbox.endpoint_url}
+    wrong = {**target, "accountId": "210987654321"}
+    folder = account.project(
+        tmp_path, targets={"west": target, "wrong": wrong, "east": {**target, "region": "us-east-1"}}
+    )
+    ran = export(folder, "--out", "out", "--keys", "keys", "--kind", "channel")
+    assert ran.code == 1
+    assert ran.err.startswith("wrong: ")
+    assert ran.err.endswith("\n1 target could not be read; the others are exported\n")
+    assert "wrong" not in ran.out
+    assert "  ivs-reconciler -t east -t west plan --adopt-file adopt.yaml\n" in ran.out
+    assert [*read(folder, "adopt.yaml")["targets"]] == ["west"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["west"]
+    none = export(folder, "-t", "wrong", "--out", "none")
+    assert (none.code, none.out, "exported" in none.err) == (1, "", False)
+    assert not (folder / "none").exists()
+
+
 def test_an_adopt_file_among_the_specs_is_refused(account: Account, tmp_path: Path) -> None:
     folder = account.project(tmp_path, specs=["*.yaml"])
     refused = export(folder)
