@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from reconciler.cli.options import Context
     from reconciler.model.resource import Overview, TargetOutputs
     from reconciler.model.target import Target
     from reconciler.report.text import Paint
@@ -159,51 +160,81 @@ def add_outputs(subparsers: Subparsers, common: argparse.ArgumentParser) -> None
         help="print ARNs, playback and ingest URLs, buckets for other systems; read-only",
         description="Print the values of the spec's resources that other systems need: ARN, name, playback URL, ingest endpoint and URLs, "
         "bucket, fingerprint, and where the value of a stream key is kept. Prints no secret. "
-        "Exit code 5: a resource of the spec does not exist, and nothing is printed.",
+        "Nothing is printed if a resource of the spec does not exist (exit code 5) or a target cannot be read (1).",
     )
     parser.add_argument(
         "addresses", metavar="ADDRESS", nargs="*", help="only these addresses; globs such as 'channel/*' (default: all)"
     )
     add_format(parser, "text", "json", "env")
     parser.add_argument("--out", metavar="FILE", help="write to FILE instead, only if its content changes")
-    parser.add_argument("--partial", action="store_true", help="leave out what does not exist, and exit with 0")
+    parser.add_argument(
+        "--partial", action="store_true", help="leave out what does not exist, and targets that cannot be read"
+    )
     parser.set_defaults(run=run_outputs)
 
 
 def run_outputs(args: argparse.Namespace) -> int:
-    """Run the verb and return the exit code: 0, or 5 if a resource of the spec does not exist."""
+    """Run the verb and return the exit code: 0, or 5 if a resource of the spec does not exist. Raises ``AwsError`` for targets that could not be read."""
     from reconciler.plan.plan import PlanOptions
     from reconciler.plan.selection import unmatched_globs
-    from reconciler.report.text import plain
     from reconciler.terminal import fitted
     from reconciler.workflow.outputs import outputs_of
     from reconciler.workflow.progress import reading
-    from reconciler.workflow.survey import survey_targets
+    from reconciler.workflow.survey import combine_failures, survey_targets
 
     context = begin(args)
     project, targets, desired = spec_of(context)
     known = {address for state in desired.values() for address in state.resources}
     if unmatched := unmatched_globs(args.addresses, (), known, "no address in the spec"):
         raise UsageError("\n".join(line.removeprefix("--only ") for line in unmatched))
+    found: list[TargetOutputs] = []
+    missed: dict[str, AwsError] = {}
     with (
         reading(sys.stderr, len(targets)) as progress,
-        survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress) as surveys,
+        survey_targets(project, targets, PlanOptions(), desired=desired, progress=progress, missed=missed) as surveys,
     ):
-        found = [outputs_of(survey, args.addresses) for survey in surveys]
+        for survey in surveys:
+            try:
+                found.append(outputs_of(survey, args.addresses))
+            except AwsError as error:
+                missed[survey.target.name] = error
+    failure = combine_failures(missed)
+    if failure is not None and not found:
+        raise failure
     missing = [f"{target.name}: {address} does not exist" for target in found for address in target.missing]
-    if missing and not args.partial:
+    whole = args.partial or not (missing or failure)
+    if whole and not (failure and args.out):
+        _show_outputs(args, context, found, project.stack, with_target=len(targets) > 1)
+    elif failure is None:
         missing.append("Run apply first, or use --partial to leave these out")
-    elif args.out:
-        _write_outputs(context.directory / args.out, _rendered_outputs(found, project.stack, args.format, plain))
-    else:
-        text = _rendered_outputs(found, project.stack, args.format, context.paint(sys.stdout))
-        sys.stdout.write(fitted(text, sys.stdout) if args.format == "text" else text)
-        sys.stdout.flush()
     sys.stderr.write(fitted("".join(f"{line}\n" for line in missing), sys.stderr))
-    return ExitCode.PENDING if missing and not args.partial else ExitCode.OK
+    if failure is None:
+        return ExitCode.OK if whole else ExitCode.PENDING
+    hint = ""
+    if not whole:
+        hint = "\nNothing was printed; use --partial to leave out what cannot be read"
+    elif args.out:
+        hint = f"\n{args.out} was not written, because outputs that it has may be among those that cannot be read"
+    raise AwsError(f"{failure}{hint}")
 
 
-def _rendered_outputs(found: Sequence[TargetOutputs], stack: str, view: str, paint: Paint) -> str:
+def _show_outputs(
+    args: argparse.Namespace, context: Context, found: Sequence[TargetOutputs], stack: str, *, with_target: bool
+) -> None:
+    """Print outputs, or write them to a file. Raises ``UsageError`` if it cannot be written, or if two have the same name."""
+    from reconciler.report.text import plain
+    from reconciler.terminal import fitted
+
+    if args.out:
+        text = _rendered_outputs(found, stack, args.format, plain, with_target=with_target)
+        _write_outputs(context.directory / args.out, text)
+        return
+    text = _rendered_outputs(found, stack, args.format, context.paint(sys.stdout), with_target=with_target)
+    sys.stdout.write(fitted(text, sys.stdout) if args.format == "text" else text)
+    sys.stdout.flush()
+
+
+def _rendered_outputs(found: Sequence[TargetOutputs], stack: str, view: str, paint: Paint, *, with_target: bool) -> str:
     from reconciler.report.accounts import outputs_env, outputs_json, outputs_text
     from reconciler.terminal import display_json
 
@@ -211,7 +242,7 @@ def _rendered_outputs(found: Sequence[TargetOutputs], stack: str, view: str, pai
         case "json":
             return display_json(outputs_json(stack, found), indent=2) + "\n"
         case "env":
-            return outputs_env(found)
+            return outputs_env(found, with_target=with_target)
         case _:
             return outputs_text(found, stack, paint=paint)
 

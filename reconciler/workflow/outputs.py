@@ -45,10 +45,7 @@ def outputs_of(survey: Survey, globs: Sequence[str] = ()) -> TargetOutputs:
     unread = sorted({address.kind for address in addresses} & survey.live.unreadable.keys())
     if unread:
         raise AwsError(
-            "\n".join(
-                f"{survey.target.name}: {KINDS[kind].titles} could not be read: {survey.live.unreadable[kind]}"
-                for kind in unread
-            )
+            "; ".join(f"{KINDS[kind].titles} could not be read: {survey.live.unreadable[kind]}" for kind in unread)
         )
     found = managed_resources(survey.desired, survey.live)
     return TargetOutputs(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox import Sandbox
-from tests.cli.support import ACCOUNT, Ran, arn_of, client, rewrite, run, stack
+from tests.cli.support import ACCOUNT, REGION, Ran, arn_of, client, rewrite, run, stack
 from tests.sandbox.helpers import PUBLIC_KEY
 from tests.schemas import validator
 
@@ -252,6 +252,46 @@ def test_what_could_not_be_read_is_no_missing_resource(own: Account) -> None:
         in refused.err
     )
     assert own.run("outputs", "channel/*").code == 0
+
+
+def test_of_several_targets_those_that_can_be_read_are_printed_with_partial(own: Account, tmp_path: Path) -> None:
+    there = {"endpointUrl": own.sandbox.endpoint_url, "accountId": ACCOUNT}
+    near, far = {**there, "region": REGION}, {**there, "region": "eu-west-1"}
+    folder = stack(tmp_path / "two", SPEC, targets={"far": far, "near": near})
+    file = tmp_path / "ivs.env"
+
+    def outputs(*words: str) -> Ran:
+        return run(folder, "outputs", "channel/*", "--format", "env", *words, env=ENV)
+
+    assert run(folder, "apply", "-t", "far", "--auto-approve", env=ENV).code == 0
+    whole = outputs()
+    assert (whole.code, "IVS_NEAR_CHANNEL_MAIN_ARN=" in whole.out) == (0, True)
+    own.sandbox.control.deny("ListChannels", region="eu-west-1")
+    why = "far: channels could not be read: missing permission ivs:ListChannels"
+    held_back = outputs("--out", str(file))
+    assert (held_back.code, held_back.out) == (1, "")
+    assert held_back.err.startswith(why)
+    assert held_back.err.endswith("\nNothing was printed; use --partial to leave out what cannot be read\n")
+    partial = outputs("--partial")
+    assert (partial.code, partial.err.startswith(why)) == (1, True)
+    assert partial.out.splitlines() == [line for line in whole.out.splitlines() if line.startswith("IVS_NEAR_")]
+    # A file may have outputs of the target that cannot be read, and others use them.
+    kept = outputs("--partial", "--out", str(file))
+    assert kept.code == 1
+    assert f"{file} was not written" in kept.err
+    assert not file.exists()
+
+    # An account that refuses the credentials, and a resource that does not exist.
+    own.sandbox.control.clear_faults()
+    stack(
+        folder,
+        {"channels": {"main": {}, "new": {}}},
+        targets={"far": {**far, "accountId": "210987654321"}, "near": near},
+    )
+    both = outputs()
+    assert (both.code, both.out) == (1, "")
+    assert both.err.startswith("near: channel/new does not exist\nfar: ")
+    assert outputs("-t", "far", "--partial").code == 1
 
 
 def test_show_says_that_a_file_of_outputs_is_no_plan(account: Account, tmp_path: Path) -> None:
