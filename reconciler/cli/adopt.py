@@ -19,7 +19,7 @@ from reconciler.cli.options import (
     did_you_mean,
     spec_of,
 )
-from reconciler.errors import AdoptionError, ExitCode, PlanRefused, Problem, UsageError
+from reconciler.errors import AdoptionError, AwsError, ExitCode, PlanRefused, Problem, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -198,13 +198,14 @@ def _forget(args: argparse.Namespace) -> int:
     exact, globs = _addresses_and_globs(args.addresses)
     approval.check_can_prompt(args)
     options = PlanOptions()
+    missed: dict[str, AwsError] = {}
     with contextlib.ExitStack() as stack:
         lost = stack.enter_context(approval.hold_locks(args, targets, "forget"))
 
-        def survey(forget: Mapping[str, frozenset[Address]]) -> tuple[Survey, ...]:
+        def survey(targets: tuple[Target, ...], forget: Mapping[str, frozenset[Address]]) -> tuple[Survey, ...]:
             states = {
-                name: state._replace(forget=state.forget | forget[name] - _in_spec(state))
-                for name, state in desired.items()
+                name: desired[name]._replace(forget=desired[name].forget | addresses - _in_spec(desired[name]))
+                for name, addresses in forget.items()
             }
             with reading(sys.stderr, len(targets)) as progress:
                 return stack.enter_context(
@@ -216,21 +217,22 @@ def _forget(args: argparse.Namespace) -> int:
                         progress=progress,
                         every_kind=True,
                         at_once=args.targets_at_once,
+                        missed=missed,
                     )
                 )
 
-        surveys = survey(dict.fromkeys(desired, exact))
+        surveys = survey(targets, dict.fromkeys(desired, exact))
         chosen = {one.target.name: _chosen(one, exact, globs) for one in surveys}
-        _check_forgettable(exact, globs, surveys, chosen)
-        if globs:
-            surveys = survey(chosen)  # again, with the stream keys of these channels
+        _check_forgettable(exact, globs, surveys, chosen, missed)
+        if globs:  # again, with the stream keys of these channels
+            surveys = survey(tuple(one.target for one in surveys), chosen)
         surveys = tuple(
             one._replace(plan=_forgotten_only(one.plan, chosen[one.target.name]))
             for one in surveys
             if chosen[one.target.name]
         )
         plan = combine_plans(project, surveys, options, git_commit=head_commit(Path(project.root)))
-        return approval.approve_and_run(plan, surveys, project, args, context, lost=lost)
+        return approval.approve_and_run(plan, surveys, project, args, context, lost=lost, missed=missed)
 
 
 def _addresses_and_globs(words: Sequence[str]) -> tuple[frozenset[Address], tuple[str, ...]]:
@@ -278,8 +280,9 @@ def _check_forgettable(
     globs: tuple[str, ...],
     surveys: tuple[Survey, ...],
     chosen: Mapping[str, frozenset[Address]],
+    missed: Mapping[str, AwsError],
 ) -> None:
-    """Raise ``PlanRefused`` for what the spec still has, and ``UsageError`` for what is not managed."""
+    """Raise ``PlanRefused`` for what the spec still has, and ``UsageError`` for what is not managed in a target that could be read."""
     found = {address for addresses in chosen.values() for address in addresses}
     refused, unknown = [], []
     for word in (*sorted(map(str, exact)), *globs):
@@ -295,7 +298,7 @@ def _check_forgettable(
                 else f"{word}: is in {where}, so the next plan would manage it again; remove it from the spec first"
             )
         else:
-            unknown.append(f"{word}: {_why_unknown(word, surveys)}")
+            unknown.append(f"{word}: {_why_unknown(word, surveys, missed)}")
     if unknown:
         raise UsageError("\n".join([*unknown, *refused]))
     if refused:
@@ -306,8 +309,8 @@ def _matches(word: str, addresses: Iterable[Address]) -> bool:
     return any(fnmatchcase(str(address), word) for address in addresses)
 
 
-def _why_unknown(word: str, surveys: tuple[Survey, ...]) -> str:
-    unread = list(_unread_kinds(word, surveys))
+def _why_unknown(word: str, surveys: tuple[Survey, ...], missed: Mapping[str, AwsError]) -> str:
+    unread = [*_unread_kinds(word, surveys), *(f"{name} could not be read ({why})" for name, why in missed.items())]
     if unread:
         return f"unknown whether it is managed: {'; '.join(unread)}"
     known = sorted(str(address) for one in surveys for address in _forgettable(one))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.cli.support import Ran, outside, rewrite, run, stack
+from reconciler.sandbox import Sandbox
+from tests.cli.support import ACCOUNT, REGION, Ran, outside, rewrite, run, stack
 from tests.controller.git import commit, repository
 from tests.schemas import validator
 
@@ -34,6 +35,7 @@ AFTER: dict[str, object] = {
     },
 }
 OURS = "ivs-reconciler:"
+KEYS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "any"}
 
 
 def everything(folder: Path) -> dict[str, dict[str, Any]]:
@@ -232,6 +234,35 @@ def test_the_verb_forgets_what_the_spec_no_longer_has_and_nothing_else(tmp_path:
     rewrite(folder, {"channels": {}})
     assert run(folder, "forget", "channel/main", "channel/new", "--auto-approve").code == 0
     assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
+def test_the_verb_forgets_in_the_targets_that_can_be_read(tmp_path: Path) -> None:
+    """Each target owns its resources by itself, and forgetting twice changes nothing, so the same command completes it."""
+    with Sandbox() as sandbox:
+        there = {"endpointUrl": sandbox.endpoint_url, "accountId": ACCOUNT}
+        near, far = {**there, "region": REGION}, {**there, "region": "eu-west-1"}
+        targets = {"far": far, "near": near}
+        folder = stack(tmp_path, {"channels": {"main": {}, "lobby": {}, "pool": {"count": 2}}}, targets=targets)
+        assert run(folder, "apply", "--auto-approve", env=KEYS).code == 0
+        stack(folder, {"channels": {"main": {}}}, targets={**targets, "far": {**far, "accountId": "210987654321"}})
+
+        unknown = run(folder, "forget", "channel/lobby", "channel/none", "--auto-approve", env=KEYS)
+        assert unknown.code == 1
+        assert "channel/none: unknown whether it is managed: far could not be read (" in unknown.err
+        for words in (("channel/lobby",), ("channel/pool-*",)):
+            ran = run(folder, "forget", *words, "--auto-approve", env=KEYS)
+            assert ran.code == 4, ran.err
+            assert "Plan for near: " in ran.out
+            assert "error: far: " in ran.err
+            assert "1 target could not be read and will not be changed." in ran.err
+        # Nothing is left in the one, and what the other has is unknown.
+        assert run(folder, "forget", "channel/lobby", "--auto-approve", env=KEYS).code == 1
+        assert run(folder, "forget", "channel/lobby", "-t", "far", "--auto-approve", env=KEYS).code == 1
+
+        stack(folder, {"channels": {"main": {}}}, targets=targets)
+        rest = run(folder, "forget", "channel/lobby", "channel/pool-*", "--auto-approve", env=KEYS)
+        assert (rest.code, "Plan for near" in rest.out) == (0, False), rest.err
+        assert run(folder, "plan", "--prune", "--detailed-exitcode", env=KEYS).code == 0
 
 
 def test_the_verb_forgets_nothing_while_git_misses_a_spec_file(tmp_path: Path) -> None:
