@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self, TextIO, cast
 
 from reconciler import __version__
 from reconciler.apply import ActionFinished, Event, Forecast, StepWaiting, events_json, result_json
-from reconciler.cli.options import Context, confirmed, tolerate_output_errors
+from reconciler.cli.options import Context, confirmed, print_lines, tolerate_output_errors
 from reconciler.cli.plan import print_notes, refusals, show_duration, show_plan
 from reconciler.errors import AwsError, ExitCode, PlanRefused, ReconcilerError, os_reason, stopped_by
 from reconciler.executors.fleet import ApplyElsewhere
@@ -34,7 +34,7 @@ from reconciler.plan.plan import ApplyResult, FailedTarget, Outcome, Plan, PlanO
 from reconciler.report.accounts import outputs_json
 from reconciler.report.text import Paint, render_result, render_states
 from reconciler.report.words import apply_states, duration_words, end_words, join_words, nonzero, plural, tally_words
-from reconciler.terminal import display_json, fitted, sanitize, sanitize_lines, write_fitted
+from reconciler.terminal import display_json, fitted, sanitize, write_fitted
 from reconciler.workflow.history import find_unknown_commit
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
@@ -247,7 +247,7 @@ class _Notes:
 
 def _warn(text: str) -> None:
     with suppress(OSError):
-        write_fitted(f"{sanitize_lines(text)}\n", sys.stderr)
+        print_lines(sys.stderr, text)
         sys.stderr.flush()
 
 
@@ -344,7 +344,7 @@ def _publish_outputs(
     if not as_json and (done.written or done.deleted):
         counts = nonzero({"written": len(done.written), "deleted": len(done.deleted)})
         first = join_words([*done.written[:_MAX_NAMES], *(["more"] if len(done.written) > _MAX_NAMES else [])])
-        write_fitted(sanitize_lines(f"Outputs published: {counts}{f' ({first})' if first else ''}.") + "\n", sys.stdout)
+        print_lines(sys.stdout, f"Outputs published: {counts}{f' ({first})' if first else ''}.")
         sys.stdout.flush()
     members: dict[str, object] = {} if error else {"outputs": outputs_json(project.stack, outputs)}
     if project.outputs:

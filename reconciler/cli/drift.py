@@ -17,6 +17,7 @@ from reconciler.cli.options import (
     begin,
     desired_in_other_shards,
     desired_of,
+    print_lines,
     project_of,
 )
 from reconciler.cli.plan import add_executor, executor_of, print_notes
@@ -101,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
     from reconciler.executors.fleet import DriftDetection, DriftFound, detect_drift, fleet_of, tasks_of
     from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
-    from reconciler.terminal import write_fitted
     from reconciler.workflow.drift import RunMetrics
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import check_globs
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     reports = tuple(report for one in fleet.surveys if (report := by_name[one.target.name].report))
     for ignore in ignores if reports else ():
         if not any(ignore in one.ignored for one in by_name.values()):
-            write_fitted(f"note: --ignore {ignore} matched no difference\n", sys.stderr)
+            print_lines(sys.stderr, f"note: --ignore {ignore} matched no difference")
     if reports or context.shard or args.format in ("json", "junit"):
         _show(
             args, context, project.stack, reports, {name: str(error) for name, error in missed.items()}, context.shard
@@ -207,7 +207,6 @@ def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
     """Write the live values of the chosen drift into the spec files, of all drift for ``None``; the exit code is 2 if something could not be written."""
     from reconciler.git.committed import addresses_applied
     from reconciler.plan.plan import PlanOptions
-    from reconciler.terminal import sanitize, write_fitted
     from reconciler.workflow.accept import Chosen, accept_drift, write_accepted
     from reconciler.workflow.drift import drift_report
     from reconciler.workflow.progress import reading
@@ -229,10 +228,10 @@ def accept(args: argparse.Namespace, choices: Sequence[str] | None) -> int:
         accepted = accept_drift(project, found, chosen)
     write_accepted(accepted)
     lines = [f"accepted {line}" if ": " in line else line for line in accepted.lines] or ["No drift to accept."]
-    write_fitted("".join(f"{sanitize(line)}\n" for line in lines), sys.stdout)
+    print_lines(sys.stdout, *lines)
     if accepted.gaps:
         sys.stdout.flush()
-        write_fitted("".join(f"{sanitize(line)}\n" for line in ("Could not be written:", *accepted.gaps)), sys.stderr)
+        print_lines(sys.stderr, "Could not be written:", *accepted.gaps)
     return ExitCode.DIFFERENT if accepted.gaps else ExitCode.OK
 
 
@@ -294,7 +293,6 @@ def _notify(
     link: str,
 ) -> None:
     """Notify every receiver of what is new to it. A delivery failure is printed and does not change the exit code."""
-    from reconciler.terminal import sanitize_lines, write_fitted
     from reconciler.workflow.notifications import UnreadableTarget, notify, open_notification_file, reading_of
 
     found = {report.name: report for report in reports}
@@ -308,10 +306,9 @@ def _notify(
         with open_notification_file(state, project.stack) as store:
             deliveries = notify(project.receivers, project.stack, readings, store, environment=os.environ, link=link)
     except UsageError as error:
-        write_fitted(f"no notifications were sent: {sanitize_lines(str(error))}\n", sys.stderr)
+        print_lines(sys.stderr, f"no notifications were sent: {error}")
         return
-    for delivery in deliveries:
-        write_fitted(f"{sanitize_lines(str(delivery))}\n", sys.stderr)
+    print_lines(sys.stderr, *map(str, deliveries))
 
 
 def _write_metrics(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.drift import accept
-from reconciler.cli.options import Subparsers, begin, command_of, project_of
+from reconciler.cli.options import Subparsers, begin, command_of, print_lines, project_of
 from reconciler.errors import AwsError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 2 if something could not be written whole. Raises ``AwsError`` for targets that could not be read."""
     from reconciler.report.words import plural
-    from reconciler.terminal import sanitize, write_fitted
     from reconciler.workflow.export import Wanted, export_targets, write_files
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import combine_failures
@@ -106,10 +105,10 @@ def run(args: argparse.Namespace) -> int:
     with reading(sys.stderr, len(targets)) as progress:
         exported = export_targets(project, targets, wanted, progress=progress, missed=missed)
     write_files(exported.files, force=args.force)
-    write_fitted("".join(f"{sanitize(line)}\n" for line in _summary(exported, project)), sys.stdout)
+    print_lines(sys.stdout, *_summary(exported, project))
     if exported.gaps:
         sys.stdout.flush()
-        write_fitted("".join(f"{sanitize(line)}\n" for line in ("Not exported in full:", *exported.gaps)), sys.stderr)
+        print_lines(sys.stderr, "Not exported in full:", *exported.gaps)
     if failure := combine_failures(missed):
         sys.stdout.flush()
         raise AwsError(f"{failure}\n{plural(len(missed), 'target')} could not be read; the others are exported")

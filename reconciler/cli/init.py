@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.cli.options import Subparsers, begin, command_of
+from reconciler.cli.options import Subparsers, begin, command_of, print_lines
 from reconciler.cli.spec import schema_texts
 from reconciler.errors import ExitCode, UsageError, os_reason
 
@@ -97,7 +97,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 2 if something of the account could not be exported whole."""
     from reconciler.spec.project import DEFAULT_NAME
-    from reconciler.terminal import write_fitted
     from reconciler.workflow.export import shown
 
     context = begin(args)
@@ -117,13 +116,10 @@ def run(args: argparse.Namespace) -> int:
     lines = [f"  {shown(path)}" for path in sorted(files)]
     lines += [f"  {shown(path)}  (exists, not changed{why})" for path, why in sorted(kept.items())]
     lines += [f"No workflows: {answers.no_workflows}"] if answers.no_workflows else []
-    write_fitted(
-        "".join(f"{line}\n" for line in ("Written:", *lines, "", *_next(context, answers.forge, account, exported))),
-        sys.stdout,
-    )
+    print_lines(sys.stdout, "Written:", *lines, "", *_next(context, answers.forge, account, exported))
     if exported and exported.gaps:
         sys.stdout.flush()
-        write_fitted("".join(f"{line}\n" for line in ("Not exported in full:", *exported.gaps)), sys.stderr)
+        print_lines(sys.stderr, "Not exported in full:", *exported.gaps)
         return ExitCode.DIFFERENT
     return ExitCode.OK
 
@@ -194,7 +190,7 @@ def _value(
         value = line.strip() or proposal
         if not (wrong := check(value)):
             return value
-        write_fitted(f"{wrong}\n", sys.stderr)
+        print_lines(sys.stderr, wrong)
 
 
 def _check_stack(value: str) -> str:

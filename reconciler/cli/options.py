@@ -251,6 +251,13 @@ class Context(NamedTuple):
         return ansi if self.colored(stream) else plain
 
 
+def print_lines(stream: TextIO, *texts: str) -> None:
+    """Write texts to a stream, each a line or several, with everything unprintable escaped, and wrapped for a terminal."""
+    from reconciler.terminal import sanitize_lines, write_fitted
+
+    write_fitted("".join(f"{sanitize_lines(text)}\n" for text in texts), stream)
+
+
 def confirmed(question: str) -> bool:
     """Ask on the terminal, and return whether the answer is yes."""
     from reconciler.terminal import write_fitted
@@ -319,15 +326,14 @@ def project_of(context: Context, *, prefix: str | None = None) -> tuple[Project,
 def _note_unknown_accounts(project: Project, shard: Shards) -> None:
     from reconciler.model.target import targets_of_unknown_account
     from reconciler.report.words import names_words
-    from reconciler.terminal import sanitize, write_fitted
 
     names = targets_of_unknown_account(project.targets.values(), shard.total)
     if not names:
         return
-    write_fitted(
-        f"note: {sanitize(names_words(names))} {'states' if len(names) == 1 else 'state'} no accountId, so --shard uses the profile: "
-        "two targets of one account could be in different shards, undetected\n",
+    print_lines(
         sys.stderr,
+        f"note: {names_words(names)} {'states' if len(names) == 1 else 'state'} no accountId, so --shard uses the profile: "
+        "two targets of one account could be in different shards, undetected",
     )
 
 

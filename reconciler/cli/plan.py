@@ -28,6 +28,7 @@ from reconciler.cli.options import (
     desired_in_other_shards,
     duration,
     plan_options_of,
+    print_lines,
     spec_of,
 )
 from reconciler.errors import AwsError, ExitCode, UsageError, os_reason
@@ -74,8 +75,6 @@ def add_parser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, 2 with ``--detailed-exitcode`` and changes, 3 if a guardrail would refuse the apply."""
-    from reconciler.terminal import sanitize_lines, write_fitted
-
     context = begin(args)
     made = make_plan(args, context)
     plan, failures = made.plan, made.failures
@@ -95,8 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if failures:
         raise failures[0]
     refused = refusals(plan, made.project, made.recorded)
-    for message in refused:
-        write_fitted(f"{sanitize_lines(message)}\n", sys.stderr)
+    print_lines(sys.stderr, *refused)
     if refused:
         return ExitCode.REFUSED
     changes = any(target.actions for target in plan.targets)
@@ -217,12 +215,11 @@ def show_duration(plan: Plan, project: Project) -> None:
     from reconciler.model.kinds import pace_of
     from reconciler.plan.steps import calls_of, expected
     from reconciler.report.words import expected_words
-    from reconciler.terminal import write_fitted
 
     for target in plan.targets:
         coming = expected(calls_of(target), pace_of) if project.targets[target.name].paced else None
         if coming is not None and coming.seconds >= WORTH_SAYING_SECONDS:
-            write_fitted(f"{target.name}: {expected_words(coming)}.\n", sys.stdout)
+            print_lines(sys.stdout, f"{target.name}: {expected_words(coming)}.")
 
 
 def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Address]]) -> list[str]:
@@ -248,10 +245,7 @@ def refusals(plan: Plan, project: Project, recorded: Mapping[str, frozenset[Addr
 
 def warn(warnings: Iterable[str]) -> None:
     """Write warnings about the spec to stderr, each once."""
-    from reconciler.terminal import sanitize, write_fitted
-
-    for warning in distinct(warnings):
-        write_fitted(f"warning: {sanitize(warning)}\n", sys.stderr)
+    print_lines(sys.stderr, *(f"warning: {warning}" for warning in distinct(warnings)))
 
 
 def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
@@ -266,14 +260,12 @@ def distinct(warnings: Iterable[str]) -> tuple[str, ...]:
 def print_notes(notes: Iterable[str]) -> None:
     """Write notes about applies to stderr: ``TARGET: TEXT`` once for all targets with the same text."""
     from reconciler.report.words import names_words
-    from reconciler.terminal import sanitize, write_fitted
 
     names: dict[str, list[str]] = {}
     for note in notes:
         name, colon, text = note.partition(": ")
         names.setdefault(colon + text, []).append(name)
-    for text, found in names.items():
-        write_fitted(f"note: {sanitize(names_words(found) + text)}\n", sys.stderr)
+    print_lines(sys.stderr, *(f"note: {names_words(found)}{text}" for text, found in names.items()))
 
 
 def write_new(path: Path, text: Iterable[str]) -> None:

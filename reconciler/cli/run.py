@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.options import Context, Subparsers, add_shard, context_of
+from reconciler.cli.options import Context, Subparsers, add_shard, context_of, print_lines
 from reconciler.controller.webhooks import WEBHOOKS
 from reconciler.errors import ExitCode, UsageError, imports_of
 
@@ -278,15 +278,14 @@ def _once(context: Context, folder: Path, options: Options) -> int:
 def _report(snapshot: Snapshot) -> int:
     from reconciler.controller.state import RunStatus
     from reconciler.report.words import shards_line
-    from reconciler.terminal import sanitize, sanitize_lines, write_fitted
 
     repository = snapshot.repository
     if repository.trouble is not None:
-        write_fitted(f"{sanitize_lines(repository.message)}\n", sys.stderr)
+        print_lines(sys.stderr, repository.message)
     if repository.commit:
-        write_fitted(f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}\n", sys.stdout)
+        print_lines(sys.stdout, f"{snapshot.stack} at commit {repository.commit.short} of {repository.branch}")
         if snapshot.shard:
-            write_fitted(f"{shards_line(snapshot.shard, len(snapshot.states))}\n", sys.stdout)
+            print_lines(sys.stdout, shards_line(snapshot.shard, len(snapshot.states)))
     statuses = set()
     for name, state in snapshot.states.items():
         if state.suspended or state.last_run is None:
@@ -296,9 +295,8 @@ def _report(snapshot: Snapshot) -> int:
         statuses.add(one.status)
         read = f"{one.managed:,} managed, {one.drifted:,} drifted, {one.pending:,} pending"
         counts = read if one.account_read else "account not read"
-        write_fitted(f"{name}: {one.status.value} ({one.mode.value}; {counts})\n", sys.stdout)
-        if one.message:
-            write_fitted("".join(f"  {sanitize(line)}\n" for line in one.message.splitlines()), sys.stdout)
+        print_lines(sys.stdout, f"{name}: {one.status.value} ({one.mode.value}; {counts})")
+        print_lines(sys.stdout, *(f"  {line}" for line in one.message.splitlines()))
     if repository.trouble is not None or statuses & {RunStatus.FAILED, RunStatus.BAD_SPEC}:
         return ExitCode.ERROR
     order = {

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Context, Subparsers, add_format, begin, context_of, project_of, spec_of
+from reconciler.cli.options import Context, Subparsers, add_format, begin, context_of, print_lines, project_of, spec_of
 from reconciler.cli.plan import distinct
 from reconciler.errors import ExitCode, SpecError, UsageError
 
@@ -63,10 +63,7 @@ def run_validate(args: argparse.Namespace) -> int:
 
             sys.stdout.write(code_quality(problems))
         case _:
-            from reconciler.terminal import sanitize, write_fitted
-
-            for warning in warnings:
-                write_fitted(f"warning: {sanitize(warning)}\n", sys.stdout)
+            print_lines(sys.stdout, *(f"warning: {warning}" for warning in warnings))
     if args.format in ("text", "github"):
         for name, count in counts.items():
             sys.stdout.write(f"{name}: {count:,} resource{'' if count == 1 else 's'}, no problems\n")
@@ -224,10 +221,8 @@ def run_iam_policy(args: argparse.Namespace) -> int:
     policy = plan_policy(places, options) if args.purpose == "plan" else apply_policy(places, options)
     sys.stdout.write(json.dumps(policy, indent=2) + "\n")
     if any(target.account_id is None for target in targets):
-        from reconciler.terminal import write_fitted
-
-        write_fitted(
-            "note: for a target without accountId the policy allows any account it is attached in; add accountId to narrow it\n",
+        print_lines(
             sys.stderr,
+            "note: for a target without accountId the policy allows any account it is attached in; add accountId to narrow it",
         )
     return ExitCode.OK

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Subparsers, begin, confirmed, project_of
+from reconciler.cli.options import Subparsers, begin, confirmed, print_lines, project_of
 from reconciler.errors import AwsError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
     else:
         return False
     if backend.write(holder._replace(released=True), token) is None:
-        _write(f"{name}: {backend.where} has just changed; run unlock again\n", sys.stderr)
+        print_lines(sys.stderr, f"{name}: {backend.where} has just changed; run unlock again")
         return False
     return _print(name, backend, f"{end}; released")
 
@@ -73,23 +73,16 @@ def _release(name: str, backend: LockBackend, *, force: bool) -> bool:
 def _confirmed(name: str, backend: LockBackend, holder: LockHolder) -> bool:
     from reconciler.model.values import format_time
 
-    held = f"{name}: {backend.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed\n"
-    _write(held, sys.stderr)
+    held = f"{name}: {backend.where} is held by {holder}; expires at {format_time(holder.expires)} unless renewed"
+    print_lines(sys.stderr, held)
     if not sys.stdin.isatty():
-        _write(
-            "not released: cannot prompt for confirmation: no terminal. If that run has ended, use --force\n",
-            sys.stderr,
+        print_lines(
+            sys.stderr, "not released: cannot prompt for confirmation: no terminal. If that run has ended, use --force"
         )
         return False
     return confirmed("That run may still be changing resources. Release its lock?")
 
 
 def _print(name: str, backend: LockBackend, what: str) -> bool:
-    _write(f"{name}: {backend.where} {what}\n", sys.stdout)
+    print_lines(sys.stdout, f"{name}: {backend.where} {what}")
     return True
-
-
-def _write(text: str, stream: TextIO) -> None:
-    from reconciler.terminal import write_fitted  # --help does not need it
-
-    write_fitted(text, stream)
