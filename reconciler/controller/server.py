@@ -134,6 +134,23 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = _Connection
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._waking = threading.Lock()
+        self._ended = False
+        super().__init__(*arguments, **options)
+
+    def pull_trigger(self) -> None:
+        """Wake the loop, unless it has ended: a request that ends later would write to a file that has got the number of the pipe."""
+        with self._waking:
+            if not self._ended:
+                super().pull_trigger()
+
+    def end(self, sockets: dict[int, Any]) -> None:
+        """Close the sockets of a loop that has ended, and the pipe that wakes it."""
+        with self._waking:
+            self._ended = True
+        wasyncore.close_all(sockets)
+
     def maintenance(self, now: float) -> None:
         """Close connections with requests that take too long. Called every second."""
         super().maintenance(now)
@@ -253,4 +270,4 @@ def serving(
         # the loop too, which would then close the pipe that this thread is about to write to.
         server.trigger.pull_trigger(leave)
         thread.join()
-        wasyncore.close_all(opened)
+        server.end(opened)

@@ -17,7 +17,7 @@ import pytest
 from waitress.trigger import trigger
 
 from reconciler import logs
-from reconciler.controller.server import MAX_BODY, MAX_CONNECTIONS, MAX_PER_CLIENT, accepts_host, serving
+from reconciler.controller.server import MAX_BODY, MAX_CONNECTIONS, MAX_PER_CLIENT, _Server, accepts_host, serving
 from reconciler.errors import UsageError
 from tests.controller.process import PATIENCE
 
@@ -118,6 +118,35 @@ def test_stopping_while_a_request_ends() -> None:
         threading.setprofile(None)
     with pytest.raises(ConnectionRefusedError), connected(port):
         pass
+
+
+def test_a_request_that_ends_after_the_server_writes_to_no_other_file() -> None:
+    """The server waits for requests for five seconds. One that ends later wakes the loop, which has ended."""
+    ending, stopped = threading.Event(), threading.Event()
+
+    def slow(frame: FrameType, event: str, argument: object) -> None:
+        at_work = threading.current_thread().name.startswith("waitress-")
+        if at_work and event == "call" and frame.f_code is _Server.pull_trigger.__code__:
+            ending.set()
+            stopped.wait(PATIENCE)
+
+    threading.setprofile(slow)
+    try:
+        with listening(30) as port, connected(port) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert ending.wait(PATIENCE)
+            at_work = [one for one in threading.enumerate() if one.name.startswith("waitress-")]
+    finally:
+        threading.setprofile(None)
+    read, write = os.pipe()
+    numbers = [os.dup(write) for _ in range(20)]  # all that the server has closed
+    stopped.set()
+    for thread in at_work:
+        thread.join(PATIENCE)
+    for number in (write, *numbers):
+        os.close(number)
+    with os.fdopen(read, "rb") as written:
+        assert written.read() == b""
 
 
 def test_connections_that_send_nothing_shut_nobody_out() -> None:
