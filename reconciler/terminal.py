@@ -60,21 +60,21 @@ def width_of(stream: TextIO) -> int | None:
     return _DEFAULT_WIDTH
 
 
-def fitted(text: str, stream: TextIO) -> str:
+def fit_to_width(text: str, stream: TextIO) -> str:
     """Return text with its long lines wrapped at blanks to the width of a stream's terminal, the rest indented below the start.
 
     A word that is wider, such as an ARN, stays whole so that it can be copied. Without a terminal the text is unchanged.
     """
     width = width_of(stream)
-    return text if width is None else "\n".join(wrapped(line, width) for line in text.split("\n"))
+    return text if width is None else "\n".join(wrap_line(line, width) for line in text.split("\n"))
 
 
 def write_fitted(text: str, stream: TextIO) -> None:
-    """Write text to a stream, wrapped as ``fitted`` does."""
-    stream.write(fitted(text, stream))
+    """Write text to a stream, wrapped as ``fit_to_width`` does."""
+    stream.write(fit_to_width(text, stream))
 
 
-def wrapped(line: str, width: int) -> str:
+def wrap_line(line: str, width: int) -> str:
     """Return a line as lines of at most ``width`` columns, if its words allow it."""
     if len(line) <= width and line.isascii():
         return line

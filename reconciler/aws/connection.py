@@ -58,7 +58,7 @@ class Connection(NamedTuple):
 
     ``quotas`` reads the applied quotas, ``trail`` the calls of operations since a time, ``stacks`` the CloudFormation stacks
     that hold resources, by ARN; none of them raises ``AwsError``.
-    ``deliver`` publishes the value of a stream key to a sink. Raises ``AwsError``. ``parameters`` hold published outputs.
+    ``publish`` publishes the value of a stream key to a sink. Raises ``AwsError``. ``parameters`` hold published outputs.
     ``rest`` closes the sockets until the next call.
     """
 
@@ -67,7 +67,7 @@ class Connection(NamedTuple):
     region: str
     caller_arn: str
     quotas: Callable[[], AppliedQuotas] = AppliedQuotas
-    deliver: Callable[[str, Sink], Answer] | None = None
+    publish: Callable[[str, Sink], Answer] | None = None
     trail: Callable[[Sequence[str], datetime], Trail] = _no_trail
     parameters: Parameters | None = None
     stacks: Callable[[Sequence[str]], Mapping[str, StackHold]] = _no_stacks
@@ -138,7 +138,7 @@ def connect(
         )
         gateway = services.gateway(IVS.client)
         stand_in = None if target.sandbox is None else Path(f"{target.sandbox}.sinks.json")
-        courier = SecretPublisher(gateway, services.store, sandbox=stand_in, sleep=sleep)
+        publisher = SecretPublisher(gateway, services.store, sandbox=stand_in, sleep=sleep)
         parameters = open_parameters(lambda: services.store("ssm"), target.sandbox, sleep)
         yield Connection(
             gateway,
@@ -146,7 +146,7 @@ def connect(
             target.region,
             caller_arn,
             services.quotas,
-            stack.enter_context(closing(courier)).deliver,
+            stack.enter_context(closing(publisher)).publish,
             services.trail,
             stack.enter_context(closing(parameters)),
             services.stacks,

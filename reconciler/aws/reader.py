@@ -153,13 +153,13 @@ def list_kind(calls: ReadCalls, kind: Kind, parameters: Mapping[str, object] = _
 
 def _new_items(data: Mapping[str, object], operation: str, members: str, seen: set[str]) -> list[Item]:
     """Return the items of a page that were on no earlier page: items move between pages while a list is read."""
-    fresh = []
+    new = []
     for item in _items(data, operation, members):
         key = _check_item(item, operation)
         if key not in seen:
             seen.add(key)
-            fresh.append(item)
-    return fresh
+            new.append(item)
+    return new
 
 
 class ReadRequest(NamedTuple):

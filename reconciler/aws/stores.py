@@ -157,7 +157,7 @@ class SecretPublisher:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def deliver(self, arn: str, sink: Sink) -> Answer:
+    def publish(self, arn: str, sink: Sink) -> Answer:
         """Publish the value of a stream key to a sink. Raises ``AwsError``, whose message never contains the value."""
         write = self._writer_of(sink)
         if sink.value is SinkValue.KEY:

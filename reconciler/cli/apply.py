@@ -175,7 +175,7 @@ def _checked(
     Raises ``StalePlan`` and ``UsageError`` if it does not.
     """
     from reconciler.git.clone import require_current
-    from reconciler.git.revision import guarded, read_base
+    from reconciler.git.revision import read_base, with_stricter_guardrails
     from reconciler.workflow.reports import merge_plans
     from reconciler.workflow.saved_plans import check_project, select_targets
 
@@ -190,12 +190,12 @@ def _checked(
             f"plan refused: it records no base to compare with {args.base}; run plan with --base {args.base}"
         )
     if plan.base:
-        project = guarded(project, plan.base)
+        project = with_stricter_guardrails(project, plan.base)
     if args.require_commit:
         require_current(plan, Path(project.root), args.base)
     if args.base:
         # The file may have been edited, its base included; the command line was not.
-        project = guarded(project, read_base(project, args.base))
+        project = with_stricter_guardrails(project, read_base(project, args.base))
     return plan, project, targets
 
 

@@ -34,7 +34,7 @@ from reconciler.plan.plan import ApplyResult, FailedTarget, Outcome, Plan, PlanO
 from reconciler.report.accounts import outputs_json
 from reconciler.report.text import Paint, render_result, render_states
 from reconciler.report.words import apply_states, duration_words, end_words, join_words, nonzero, plural, tally_words
-from reconciler.terminal import display_json, fitted, sanitize, write_fitted
+from reconciler.terminal import display_json, fit_to_width, sanitize, write_fitted
 from reconciler.workflow.history import find_unknown_commit
 from reconciler.workflow.last_apply import last_applies
 from reconciler.workflow.locks import lock_targets
@@ -609,7 +609,7 @@ class Bar:
         from rich.text import Text
 
         console = self.progress.console
-        console.print(Text.from_ansi(fitted(text, cast("TextIO", console.file)).rstrip("\n")), soft_wrap=True)
+        console.print(Text.from_ansi(fit_to_width(text, cast("TextIO", console.file)).rstrip("\n")), soft_wrap=True)
 
     def _head(self, done: float) -> str:
         now = time.monotonic()

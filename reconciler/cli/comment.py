@@ -185,14 +185,14 @@ def _report(
 
 def _refusals(plan: Plan, context: Context, recorded: Mapping[str, frozenset[Address]]) -> dict[str, tuple[str, ...]]:
     """Return the guardrails' refusals by target; none without the project file."""
-    from reconciler.git.revision import guarded
+    from reconciler.git.revision import with_stricter_guardrails
     from reconciler.plan.guardrails import check
 
     project = _project(context)
     if project is None:
         return {}
     if plan.base:
-        project = guarded(project, plan.base)
+        project = with_stricter_guardrails(project, plan.base)
     return {
         target.name: check(
             target, project.guardrails_of(target.name), plan.options, recorded.get(target.name, frozenset())

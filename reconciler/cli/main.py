@@ -224,7 +224,7 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         sys.stdout.flush()
     except ReconcilerError as error:
         _flush_stdout()
-        _complain(error, colored=context_of(args).colored(sys.stderr))
+        _report_error(error, colored=context_of(args).colored(sys.stderr))
         return int(error.exit_code)
     except BrokenPipeError:
         # The reader of our output has gone: print nothing, and keep the interpreter from reporting it at exit.
@@ -277,10 +277,10 @@ def _flush_stdout() -> None:
         silence(sys.stdout)
 
 
-def _complain(error: ReconcilerError, *, colored: bool) -> None:
-    from reconciler.terminal import fitted, sanitize_lines, without_commands
+def _report_error(error: ReconcilerError, *, colored: bool) -> None:
+    from reconciler.terminal import fit_to_width, sanitize_lines, without_commands
 
-    text = fitted(without_commands(sanitize_lines(str(error))), sys.stderr)
+    text = fit_to_width(without_commands(sanitize_lines(str(error))), sys.stderr)
     _write_stderr(f"\x1b[31m{text}\x1b[0m\n" if colored else f"{text}\n")
 
 

@@ -130,7 +130,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
     """Read and plan every target. Raises ``AwsError`` if none could be read: of a shard, that is part of the plan of all shards."""
     from reconciler.executors.fleet import Planning, fleet_of, tasks_of
     from reconciler.git.clone import head_commit, tree_of
-    from reconciler.git.revision import guarded, read_base
+    from reconciler.git.revision import read_base, with_stricter_guardrails
     from reconciler.plan.plan import FailedTarget
     from reconciler.workflow.last_apply import last_applies
     from reconciler.workflow.progress import reading
@@ -143,7 +143,7 @@ def make_plan(args: argparse.Namespace, context: Context) -> PlannedProject:
         options, granted = _with_labels(options, Path(project.root))
     base = read_base(project, args.base) if args.base else None
     if base:
-        project = guarded(project, base)
+        project = with_stricter_guardrails(project, base)
     executor = executor_of(args, context, len(targets))
     with adoptions_of(args, context, project, targets, desired) as adopt, reading(sys.stderr, len(targets)) as progress:
         tasks = tasks_of(project, targets, desired, options, adopt)
@@ -204,9 +204,11 @@ def show_plan(plan: Plan, view: str, context: Context) -> None:
             text = html.render_plan(plan)
         case _:
             from reconciler.report.text import render_plan
-            from reconciler.terminal import fitted
+            from reconciler.terminal import fit_to_width
 
-            text = fitted(render_plan(plan, paint=context.paint(sys.stdout), calls=context.verbosity > 0), sys.stdout)
+            text = fit_to_width(
+                render_plan(plan, paint=context.paint(sys.stdout), calls=context.verbosity > 0), sys.stdout
+            )
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 

@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     options = options_of(args, context)
     folder = (context.directory / options.state).absolute()
     if args.suspend or args.resume or args.now or args.accept:
-        return _tell(args, folder, options)
+        return _one_time_action(args, folder, options)
     return _once(context, folder, options) if args.once else _serve(context, folder, options)
 
 
@@ -204,21 +204,21 @@ def _read(flag: str, text: str, read: Callable[[object], Any]) -> Any:
         raise UsageError(f"{flag}: {text!r} {error}") from None
 
 
-def _tell(args: argparse.Namespace, folder: Path, options: Options) -> int:
+def _one_time_action(args: argparse.Namespace, folder: Path, options: Options) -> int:
     from reconciler.controller.service import open_store
 
     if not (folder / "controller.db").exists():
         raise UsageError(f"{folder} is not the state directory of a controller; use --state")
     store = open_store(folder, options)
     try:
-        name, done = _decide(args, folder, store)
+        name, done = _save_action(args, folder, store)
     finally:
         store.close()
     sys.stdout.write(f"{name}: {done}\n")
     return ExitCode.OK
 
 
-def _decide(args: argparse.Namespace, folder: Path, store: Store) -> tuple[str, str]:
+def _save_action(args: argparse.Namespace, folder: Path, store: Store) -> tuple[str, str]:
     """Save what the operator decided about a target, and return its name and what was done."""
     import json
 

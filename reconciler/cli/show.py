@@ -177,7 +177,7 @@ def run_outputs(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code: 0, or 5 if a resource of the spec does not exist. Raises ``AwsError`` for targets that could not be read."""
     from reconciler.plan.plan import PlanOptions
     from reconciler.plan.selection import unmatched_globs
-    from reconciler.terminal import fitted
+    from reconciler.terminal import fit_to_width
     from reconciler.workflow.outputs import outputs_of
     from reconciler.workflow.progress import reading
     from reconciler.workflow.survey import combine_failures, survey_targets
@@ -207,7 +207,7 @@ def run_outputs(args: argparse.Namespace) -> int:
         _show_outputs(args, context, found, project.stack, with_target=len(targets) > 1)
     elif failure is None:
         missing.append("Run apply first, or use --partial to leave these out")
-    sys.stderr.write(fitted("".join(f"{line}\n" for line in missing), sys.stderr))
+    sys.stderr.write(fit_to_width("".join(f"{line}\n" for line in missing), sys.stderr))
     if failure is None:
         return ExitCode.OK if whole else ExitCode.PENDING
     hint = ""
@@ -223,14 +223,14 @@ def _show_outputs(
 ) -> None:
     """Print outputs, or write them to a file. Raises ``UsageError`` if it cannot be written, or if two have the same name."""
     from reconciler.report.text import plain
-    from reconciler.terminal import fitted
+    from reconciler.terminal import fit_to_width
 
     if args.out:
         text = _rendered_outputs(found, stack, args.format, plain, with_target=with_target)
         _write_outputs(context.directory / args.out, text)
         return
     text = _rendered_outputs(found, stack, args.format, context.paint(sys.stdout), with_target=with_target)
-    sys.stdout.write(fitted(text, sys.stdout) if args.format == "text" else text)
+    sys.stdout.write(fit_to_width(text, sys.stdout) if args.format == "text" else text)
     sys.stdout.flush()
 
 

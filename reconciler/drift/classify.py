@@ -29,7 +29,7 @@ from reconciler.model.resource import CloudTrailEvent, DesiredState, LiveState, 
 from reconciler.model.values import Ref
 from reconciler.plan.plan import Action, PlanOptions, Reason, TargetPlan, Verb
 from reconciler.plan.selection import is_selected
-from reconciler.plan.stale import AppliedSpec, changed_outside
+from reconciler.plan.stale import AppliedSpec, modified_outside
 
 _UNKNOWN: Mapping[Address, AppliedSpec] = MappingProxyType({})
 
@@ -135,7 +135,7 @@ def unread_of(addresses: Iterable[Address], live: LiveState) -> Iterable[str]:
     counts = Counter(address.kind for address in addresses)
     for kind, why in live.unreadable.items():
         if counts[kind]:
-            yield f"{KINDS[kind].counted(counts[kind])} in the spec could not be read: {why}"
+            yield f"{KINDS[kind].with_count(counts[kind])} in the spec could not be read: {why}"
 
 
 class _Classification:
@@ -159,7 +159,7 @@ class _Classification:
         if commit and commit.addresses is not None:
             self.applied = commit.addresses | {desired.moved.get(old, old) for old in commit.addresses}
         self.records = records
-        self.fresh = not any(plan.managed.values())
+        self.manages_nothing = not any(plan.managed.values())
         self.leftovers = {arn for duplicate in plan.duplicates for arn in duplicate.others}
         self.leftovers |= {one.arn for one in plan.kept}
         self.arns = {
@@ -177,7 +177,7 @@ class _Classification:
 
     def is_new(self, action: Action) -> bool:
         """Return whether the resource was never applied."""
-        return self.fresh if self.applied is None else action.address not in self.applied
+        return self.manages_nothing if self.applied is None else action.address not in self.applied
 
     def words_of_commit(self, where: str) -> str:
         """Return the commit that decided, as the end of an explanation; empty if a record did."""
@@ -269,7 +269,7 @@ def _difference(action: Action, state: _Classification) -> tuple[Finding, ...]:
     if recorded is not None and recorded != spec.digest:
         former = Address(action.address.kind, action.observed.tags.get(ID, "")) if action.observed else action.address
         record = state.records.get(action.address) or (state.records.get(former) if _is_move(action) else None)
-        outside = changed_outside(action, spec, record, state.arns)
+        outside = modified_outside(action, spec, record, state.arns)
         if outside is None and _is_move(action):
             return (_finding(action, DriftStatus.PENDING),)
         if outside is None:
@@ -368,7 +368,7 @@ def operations_for(report: DriftReport) -> tuple[str, ...]:
     return tuple(found)
 
 
-def blamed(report: DriftReport, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> DriftReport:
+def with_blame(report: DriftReport, trail: Trail, stack: str, former: Mapping[Address, str], days: int) -> DriftReport:
     """Return the report with the callers of each finding that is drift. ``former`` has the recorded ARNs of addresses."""
     attribution = _Attribution(trail, stack, former, days)
     findings = tuple(

@@ -157,7 +157,7 @@ class _Run:
         return len(self.results) == len(self._tasks) and not any(worker.stopping for worker in self._workers)
 
     def hand_out(self) -> None:
-        """Give tasks to the workers, to the least busy one first, as long as one has room and a task's place is free."""
+        """Give tasks to the workers, to the least busy one first, as long as one has capacity and a task's place is free."""
         skipped: list[int] = []
         while self._waiting:
             worker = min(self._workers, key=lambda one: (one.retired, len(one.running)))

@@ -94,19 +94,21 @@ def _unique(
     pending: list[LiveResource], names: Mapping[str, tuple[str, ...]], used: set[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the ARN and the id of each resource of one kind. Resources that want the same id all get a longer one."""
-    wishes = {resource.arn: _wishes(resource, names.get(resource.arn, ())) for resource in pending}
-    for level in range(max(map(len, wishes.values()), default=0)):
+    candidates = {resource.arn: _candidates(resource, names.get(resource.arn, ())) for resource in pending}
+    for level in range(max(map(len, candidates.values()), default=0)):
         wanted: dict[str, list[LiveResource]] = {}
         for resource in pending:
-            if level < len(wishes[resource.arn]):
-                wanted.setdefault(wishes[resource.arn][level], []).append(resource)
-        alone = {group[0].arn: wish for wish, group in wanted.items() if len(group) == 1 and wish not in used}
+            if level < len(candidates[resource.arn]):
+                wanted.setdefault(candidates[resource.arn][level], []).append(resource)
+        alone = {
+            group[0].arn: candidate for candidate, group in wanted.items() if len(group) == 1 and candidate not in used
+        }
         used.update(alone.values())
         yield from alone.items()
         pending = [resource for resource in pending if resource.arn not in alone]
     for resource in pending:
         last = to_id(resource.arn.rpartition("/")[2])
-        base = next(iter(wishes[resource.arn]), resource.kind.value)
+        base = next(iter(candidates[resource.arn]), resource.kind.value)
         identifier = f"{base[: _MAX_ID - len(last) - 1]}-{last}"
         while identifier in used:  # another resource has this text as its name
             identifier = f"{resource.kind.value}-{identifier}"[:_MAX_ID]
@@ -114,8 +116,8 @@ def _unique(
         yield resource.arn, identifier
 
 
-def _wishes(resource: LiveResource, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(wish for name in (*names, resource.name) if (wish := to_id(name))))
+def _candidates(resource: LiveResource, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(candidate for name in (*names, resource.name) if (candidate := to_id(name))))
 
 
 KeyMaterial = str | Mapping[str, str]

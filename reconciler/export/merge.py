@@ -40,7 +40,7 @@ class CannotMerge(Exception):
     """The text cannot be changed so that everything else stays as it is; the message says why."""
 
 
-def merged(text: str, edits: Iterable[Edit]) -> str:
+def merge_edits(text: str, edits: Iterable[Edit]) -> str:
     """Return the text with these values. Raises ``CannotMerge``.
 
     Where possible, only the lines of the edited entries are given to ruamel: it takes ten seconds for 5,000 channels.

@@ -63,7 +63,7 @@ class Posts(Protocol):
     """
 
     @property
-    def author_learnt(self) -> bool:
+    def author_known(self) -> bool:
         """Whether the author of our posts became known only from the answer to ``create``, so that ``list_own`` now finds others."""
 
     @property
@@ -157,7 +157,7 @@ class Upserted(StrEnum):
 def marker(stack: str, *targets: str) -> str:
     """Return the hidden first line of a post. Names are encoded so that none can end the comment or pose as another.
 
-    One target is named; of several the names are hashed, so that those of a thousand leave room for the text.
+    One target is named; of several the names are hashed, so that those of a thousand leave space for the text.
     """
     if len(targets) == 1:
         return f"<!-- ivs-reconciler stack={_encoded(stack)} target={_encoded(targets[0])} -->"
@@ -207,7 +207,7 @@ def upsert(
         if quiet and (posts.closes or not always):
             return Upserted.NOTHING, None
         created = posts.create(title, text)
-        found = _marked(posts, mark, outdated) if posts.author_learnt else []
+        found = _marked(posts, mark, outdated) if posts.author_known else []
         if len(found) < 2:
             return Upserted.CREATED, created
     done, post = _replace(posts, found[0], title, text, quiet=quiet)

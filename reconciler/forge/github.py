@@ -50,7 +50,7 @@ class GitHub:
         )
         self.repository = self._client.get_repo(access.repository)
         self._login = access.author
-        self.author_learnt = False
+        self.author_known = False
 
     def comments(self, number: int) -> Comments:
         """Return the comments of a pull request."""
@@ -141,7 +141,7 @@ class GitHub:
     def learn_author(self, login: str) -> None:
         """Keep the author of what was written: for the token of an app the login was only assumed."""
         if login != self._login:
-            self._login, self.author_learnt = login, True
+            self._login, self.author_known = login, True
 
 
 class Comments:
@@ -156,9 +156,9 @@ class Comments:
         self._known: dict[int, IssueComment] = {}
 
     @property
-    def author_learnt(self) -> bool:
+    def author_known(self) -> bool:
         """Whether the author became known only from the answer to ``create``."""
-        return self._forge.author_learnt
+        return self._forge.author_known
 
     def list_own(self) -> Iterable[Post]:
         """Return the comments of our account."""
@@ -203,9 +203,9 @@ class Issues:
         self._known: dict[int, Issue] = {}
 
     @property
-    def author_learnt(self) -> bool:
+    def author_known(self) -> bool:
         """Whether the author became known only from the answer to ``create``."""
-        return self._forge.author_learnt
+        return self._forge.author_known
 
     def list_own(self) -> Iterable[Post]:
         """Return the issues of our account."""

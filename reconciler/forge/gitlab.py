@@ -155,7 +155,7 @@ class GitLab:
 class Notes:
     """The notes of one merge request."""
 
-    author_learnt = False  # every token may read its user
+    author_known = False  # every token may read its user
     closes = False
     limit = LIMIT
 
@@ -198,7 +198,7 @@ class Notes:
 class Issues:
     """The open issues of a project with our label."""
 
-    author_learnt = False
+    author_known = False
     closes = True
     limit = LIMIT
 

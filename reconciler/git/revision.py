@@ -280,12 +280,12 @@ def read_base(project: Project, name: str) -> Base:
     before = _file_at(project, fork)
     settings = changed_settings(settings_of(before), now, _project(before), project) if before is not None else ()
     at_base = _project(_file_at(project, commit))
-    is_guarded = _guarded_by(project, at_base) != project
+    is_guarded = _with_stricter(project, at_base) != project
     limits = at_base.guardrails if at_base else Guardrails()
     return Base(name, commit, settings, limits if is_guarded or limits != project.guardrails else None)
 
 
-def guarded(project: Project, base: Base) -> Project:
+def with_stricter_guardrails(project: Project, base: Base) -> Project:
     """Return the project with the stricter of its guardrails and the base's: those recorded, and those that the clone has.
 
     A saved plan may have been edited; a commit of the clone has not.
@@ -293,10 +293,10 @@ def guarded(project: Project, base: Base) -> Project:
     if base.guardrails:
         project = project._replace(guardrails=base.guardrails.stricter(project.guardrails))
     commit = commit_of(Path(project.root), base.commit)
-    return _guarded_by(project, _project(_file_at(project, commit))) if commit else project
+    return _with_stricter(project, _project(_file_at(project, commit))) if commit else project
 
 
-def _guarded_by(project: Project, base: Project | None) -> Project:
+def _with_stricter(project: Project, base: Project | None) -> Project:
     """Return the project with the stricter guardrails of it and the base; a target has those of its name, account and region."""
     if base is None:
         return project._replace(guardrails=Guardrails().stricter(project.guardrails))

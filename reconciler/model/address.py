@@ -87,7 +87,7 @@ MAX_TAGS = 50
 """User tags that AWS allows on one resource."""
 
 MAX_TAGS_WITH_ATTEMPT = 40
-"""Most tags a resource may have to get one of ``UNCOMPARED`` too, so that there is always room for tags of users."""
+"""Most tags a resource may have to get one of ``UNCOMPARED`` too, so that there is always space for tags of users."""
 
 MAX_SPEC_TAGS = MAX_TAGS - len(OWNERSHIP)
 """User tags that a spec may set on one resource: the limit minus the ownership tags."""

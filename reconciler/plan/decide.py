@@ -28,11 +28,11 @@ from reconciler.plan.decision import (
     Decision,
     PlanInputs,
     Rotate,
+    adoption_losses,
     is_protected,
-    lost_in,
-    may_take,
+    may_adopt,
     moved_from,
-    of_owner,
+    owner_phrase,
     unseen_users,
     why_different,
 )
@@ -49,7 +49,7 @@ from reconciler.plan.pairing import (
     without_public_key,
 )
 from reconciler.plan.plan import Adoption, Blocked, PlanOptions, Reason, Summary, TargetPlan, Verb
-from reconciler.plan.removal import held_material, removals, treatments
+from reconciler.plan.removal import pairs_by_public_key, removals, treatments
 from reconciler.plan.selection import Selection, is_beside, is_selected, select
 from reconciler.plan.steps import plan_steps
 
@@ -84,7 +84,7 @@ def build_plan(
     free = {kind: limit - len(live.of(kind)) for kind, limit in limits.items()}
     planned = plan_steps(inputs, drafts, treatments(inputs, drafts, removed.in_use, free))
     known = {kind: places for kind, places in free.items() if kind not in live.unreadable}
-    candidates = actions_of(planned, owned.users, known, held_material(live), limits)
+    candidates = actions_of(planned, owned.users, known, pairs_by_public_key(live), limits)
     dropped, left_out = Selection({}, ())
     if options.has_globs:
         others = (*desired.resources, *(orphan.address for orphan in removed.orphans))
@@ -309,7 +309,7 @@ def _adopt(
     fields = compare(kind.name, live.properties, wanted)
     blocked = _missing(resource.address.kind, wanted, bindings)
     tags = compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
-    reason, explanation = Reason.CONSENTED, f"adopts {live.arn}{of_owner(live, inputs)}"
+    reason, explanation = Reason.CONSENTED, f"adopts {live.arn}{owner_phrase(live, inputs)}"
     if inputs.owned.untagged.get(resource.address) is live:
         reason, explanation = Reason.OWNER_TAGS_LOST, f"{live.arn} lost its owner tags since the last apply"
     if resource.address not in inputs.owned.consents:
@@ -317,7 +317,7 @@ def _adopt(
             Blocked("unmanaged", f"to restore its owner tags, run adopt {resource.address} {live.arn}, or use --adopt"),
             (),
         )
-    elif not may_take(live.tags.get(STACK, ""), inputs):
+    elif not may_adopt(live.tags.get(STACK, ""), inputs):
         owner = live.tags[STACK]
         blocked = Blocked(
             "unmanaged",
@@ -335,7 +335,9 @@ def _adopt(
             "unmanaged",
             f"{live.arn} differs in {names_of(fields)}, which cannot be changed in place; write the live values into the spec, adopt it, then change the spec",
         )
-    elif (lost := lost_in(fields, tags)) and reason is Reason.CONSENTED and not inputs.options.adopt_with_changes:
+    elif (
+        (lost := adoption_losses(fields, tags)) and reason is Reason.CONSENTED and not inputs.options.adopt_with_changes
+    ):
         blocked = Blocked(
             "unmanaged",
             f"{live.arn} differs in {lost}; write the live values into the spec, adopt it, then change the spec, or use --adopt-with-changes",

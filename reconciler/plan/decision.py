@@ -64,7 +64,7 @@ class Decision(NamedTuple):
 
     ``live`` is the live resource, ``desired`` the one of the spec.
     ``wanted`` are the target properties: live values for ignored fields, references resolved if the ARN is known.
-    ``deliver`` are the sinks for the value of a stream key.
+    ``publish_to`` are the sinks for the value of a stream key.
     """
 
     address: Address
@@ -77,7 +77,7 @@ class Decision(NamedTuple):
     changes: tuple[FieldChange, ...] = ()
     blocked: Blocked | None = None
     warnings: tuple[str, ...] = ()
-    deliver: tuple[Sink, ...] = ()
+    publish_to: tuple[Sink, ...] = ()
 
 
 class InUse(NamedTuple):
@@ -86,7 +86,7 @@ class InUse(NamedTuple):
     ``others`` are the users if none of them is this stack's.
     """
 
-    said: str
+    explanation: str
     by_others: bool
     others: tuple[LiveResource, ...] = ()
 
@@ -94,13 +94,13 @@ class InUse(NamedTuple):
 class Treatment(NamedTuple):
     """What the rest of the plan means for a decision: how a replacement is carried out, and why it is blocked.
 
-    ``lets_go`` is false for a replacement that must not delete yet.
+    ``may_delete`` is false for a replacement that must not delete yet.
     ``retires`` is when a replaced key pair may be deleted; empty if it is deleted at once.
     """
 
     blocked: Blocked | None = None
     order: ReplaceOrder | None = None
-    lets_go: bool = True
+    may_delete: bool = True
     retires: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -149,12 +149,12 @@ def why_different(names: str, keys: Iterable[str]) -> tuple[Reason, str]:
     return Reason.PROPERTIES_DIFFER if names else Reason.TAGS_DIFFER, "; ".join(differ)
 
 
-def may_take(owner: str, inputs: PlanInputs) -> bool:
+def may_adopt(owner: str, inputs: PlanInputs) -> bool:
     """Return whether a resource of this owner, empty for none, may be adopted."""
     return owner in ("", inputs.desired.stack, *inputs.options.take_over)
 
 
-def lost_in(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> str:
+def adoption_losses(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> str:
     """Return the names of what an adoption would overwrite or remove: fields, tags but for our own, and the protection."""
     names = [change.field for change in fields]
     for change in tags:
@@ -166,7 +166,7 @@ def lost_in(fields: tuple[FieldChange, ...], tags: tuple[FieldChange, ...]) -> s
     return ", ".join(dict.fromkeys(names))
 
 
-def of_owner(live: LiveResource, inputs: PlanInputs) -> str:
+def owner_phrase(live: LiveResource, inputs: PlanInputs) -> str:
     """Return the owner that a resource is taken over from, as a phrase; empty if there is no other."""
     owner = live.tags.get(STACK, "")
     return f" of stack {owner}" if owner not in ("", inputs.desired.stack) else ""
@@ -192,18 +192,18 @@ def rotation_due(live: LiveResource, resource: DesiredResource) -> str:
     return f'rotation label: {before} -> "{label}"'
 
 
-def delivery_due(live: LiveResource, deliver: tuple[Sink, ...]) -> bool:
+def must_publish(live: LiveResource, publish_to: tuple[Sink, ...]) -> bool:
     """Return whether the value must still be published."""
-    return any(live.tags.get(DELIVERED) != sink.mark for sink in deliver)
+    return any(live.tags.get(DELIVERED) != sink.mark for sink in publish_to)
 
 
-def waits(live: LiveResource) -> bool:
+def is_unpublished(live: LiveResource) -> bool:
     """Return whether the key was created by an interrupted rotation."""
     return live.tags.get(DELIVERED) == WAITING
 
 
-def where_to(deliver: tuple[Sink, ...]) -> str:
+def sink_words(publish_to: tuple[Sink, ...]) -> str:
     """Return where the value goes, as a phrase."""
-    if deliver:
-        return f"its value is published to {' and to '.join(map(str, deliver))}"
+    if publish_to:
+        return f"its value is published to {' and to '.join(map(str, publish_to))}"
     return "no sink is configured: read its value with aws ivs get-stream-key"

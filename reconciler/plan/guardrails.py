@@ -106,7 +106,7 @@ def missing_from_lists(plan: TargetPlan, expected: Collection[Address]) -> list[
             continue
         if not plan.managed.get(kind.name) or (recorded >= _MANY and absent * 2 > recorded):
             listed = plan.managed.get(kind.name, 0)
-            known = kind.counted(recorded)
+            known = kind.with_count(recorded)
             said.append(
                 f"AWS lists {listed:,} of the {known} recorded at the last apply, so {absent:,} would be recreated"
             )
@@ -171,7 +171,7 @@ def _over_limit(
     }
     most = max(over.values(), default=0)
     return [
-        f"{count:,} of {KINDS[kind].counted(plan.managed.get(kind, 0), 'managed')} would be {done} "
+        f"{count:,} of {KINDS[kind].with_count(plan.managed.get(kind, 0), 'managed')} would be {done} "
         f"({' and '.join(_limits(count, plan.managed, kind, limit, percent))}); check the spec, or pass {flag} {most}"
         for kind, count in over.items()
     ]
@@ -207,7 +207,7 @@ def _kinds_made(actions: Iterable[Action]) -> frozenset[KindName]:
 
 def _quota_refusal(use: QuotaUse) -> str:
     kind = KINDS[use.kind]
-    there = f"there {'is' if use.now == 1 else 'are'} {kind.counted(use.now)}"
+    there = f"there {'is' if use.now == 1 else 'are'} {kind.with_count(use.now)}"
     others = f", {use.others:,} of them unmanaged" if use.others else ""
     after = "" if use.after == use.peak else f", {use.after:,} in the end"
     source = "the applied quota" if use.applied else "the documented default"

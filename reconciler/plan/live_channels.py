@@ -420,11 +420,15 @@ def _restored(
     sinks: Mapping[Address, Sink],
 ) -> tuple[Step, ...]:
     """Return the steps that give a channel a stream key again, and publish its value."""
-    deliver = (sinks[address],) if address in sinks else ()
-    parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(tags_at_creation(tags, waiting=bool(deliver)))}
+    publish_to = (sinks[address],) if address in sinks else ()
+    parameters: dict[str, Value] = {"channelArn": arn, "tags": dict(tags_at_creation(tags, waiting=bool(publish_to)))}
     create = Step("", STREAM_KEY.create, parameters, binds={str(address): STREAM_KEY.arn_path})
     steps: list[Step] = []
-    for step in (create, *publishing_steps(STREAM_KEY, deliver, Ref(address)), *recording_steps(deliver, Ref(address))):
+    for step in (
+        create,
+        *publishing_steps(STREAM_KEY, publish_to, Ref(address)),
+        *recording_steps(publish_to, Ref(address)),
+    ):
         steps.append(step._replace(id=next(numbers), after=(steps[-1].id if steps else needed,)))
     return tuple(steps)
 

@@ -189,7 +189,7 @@ def _after_bindings(planned: Sequence[Planned], edges: Edges) -> None:
 
 
 def _after_users(planned: Sequence[Planned], users: Mapping[str, tuple[LiveResource, ...]], edges: Edges) -> None:
-    lets_go = {
+    released_by = {
         step.parameters[kind.identifier]: step.id
         for decision, _, steps in planned
         if REFERENCES.get((kind := KINDS[decision.address.kind]).name)
@@ -198,8 +198,8 @@ def _after_users(planned: Sequence[Planned], users: Mapping[str, tuple[LiveResou
     }
     for decision, step in _deletes(planned):
         for user in users.get(decision.live.arn if decision.live else "", ()):
-            if user.arn in lets_go:
-                edges.setdefault(step.id, set()).add(lets_go[user.arn])
+            if user.arn in released_by:
+                edges.setdefault(step.id, set()).add(released_by[user.arn])
 
 
 def _after_material(planned: Sequence[Planned], held: Mapping[str, str], edges: Edges) -> None:
@@ -241,14 +241,14 @@ def _after_places(kind: KindName, planned: Sequence[Planned], places: int, edges
     """
     makers, in_turn, deletes = _claims([item for item in planned if item.decision.address.kind is kind])
     places = max(places, 0)
-    room = max(places - len(makers), 0)
-    if len(makers) <= places and len(in_turn) <= room:
+    capacity = max(places - len(makers), 0)
+    if len(makers) <= places and len(in_turn) <= capacity:
         return {}
     cycles = _Cycles(edges, planned)
     freed = {step.id: cycles.wait_for_one(step, deletes) for step in makers[places:]}
     # Several replacements share the free quota: each begins when an earlier one has ended.
-    ends = [steps[-1] for steps in in_turn[:room]]
-    for first, *_, last in in_turn[room:]:
+    ends = [steps[-1] for steps in in_turn[:capacity]]
+    for first, *_, last in in_turn[capacity:]:
         both = [*ends, *deletes]
         freed[first.id] = cycles.wait_for_one(first, both)
         ends = [*(step for step in ends if step in both), last]
@@ -265,7 +265,7 @@ def _claims(planned: Sequence[Planned]) -> tuple[list[Step], list[tuple[Step, ..
         if decision.verb is Verb.CREATE:
             makers += [step for step in steps if step.binds]
         elif treatment.order is ReplaceOrder.CREATE_FIRST and steps:
-            if treatment.lets_go:
+            if treatment.may_delete:
                 in_turn.append(steps)
             else:
                 # A replacement that does not delete yet keeps the old place and uses a new one.

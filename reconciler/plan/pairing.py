@@ -530,7 +530,7 @@ def beside_namesakes(
         of_stack = "" if any(is_unowned(one, stack) for one in group) else " --take-over STACK"
         return Blocked(
             "unmanaged",
-            f"{kind.counted(len(group), 'unmanaged')} have this {shared}: {'; '.join(listed)}; "
+            f"{kind.with_count(len(group), 'unmanaged')} have this {shared}: {'; '.join(listed)}; "
             f"to adopt one, run adopt {spec.address} ARN{of_stack}; to create another one beside them, {beside}",
         )
     (one,) = group

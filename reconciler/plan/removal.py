@@ -183,7 +183,7 @@ def _kept(inputs: PlanInputs, decision: Decision, in_use: Mapping[str, InUse]) -
         return None
     counts = Counter((user.kind, user.tags.get(STACK, "")) for user in users)
     usage = " and ".join(
-        f"{KINDS[kind].counted(count)} of {f'stack {owner}' if owner else 'no stack'}"
+        f"{KINDS[kind].with_count(count)} of {f'stack {owner}' if owner else 'no stack'}"
         for (kind, owner), count in sorted(counts.items(), key=lambda item: item[0][1])
     )
     return Kept(
@@ -389,23 +389,23 @@ def treatments(
         for index, decision in enumerate(decisions)
         if decision.verb is Verb.CREATE and not decision.blocked and index not in found
     )
-    room = {kind: places - created[kind] for kind, places in free.items()}
+    capacity = {kind: places - created[kind] for kind, places in free.items()}
     for index, decision in enumerate(decisions):
         if decision.live is None:
             continue
         kind, use = decision.address.kind, in_use.get(decision.live.arn)
         if decision.verb is Verb.REPLACE:
             blocked_by = found[index].blocked if index in found else None
-            found[index] = _replacing(inputs, decision, blocked_by, use, room.get(kind, 1))
+            found[index] = _replacing(inputs, decision, blocked_by, use, capacity.get(kind, 1))
             if found[index].retires:
-                room[kind] -= 1  # the place it uses is not freed soon
+                capacity[kind] -= 1  # the place it uses is not freed soon
         elif decision.verb is Verb.DELETE and use is not None:
             code = "unmanaged" if use.by_others else "depends"
-            found[index] = Treatment(Blocked(code, f"{decision.live.arn} is still in use: {use.said}"))
+            found[index] = Treatment(Blocked(code, f"{decision.live.arn} is still in use: {use.explanation}"))
     return found
 
 
-def held_material(live: LiveState) -> dict[str, str]:
+def pairs_by_public_key(live: LiveState) -> dict[str, str]:
     """Return the ARN of the key pair that has each public key, by fingerprint."""
     return {
         value: pair.arn
@@ -417,21 +417,21 @@ def held_material(live: LiveState) -> dict[str, str]:
 
 
 def _replacing(
-    inputs: PlanInputs, decision: Decision, blocked_by: Blocked | None, use: InUse | None, room: int
+    inputs: PlanInputs, decision: Decision, blocked_by: Blocked | None, use: InUse | None, capacity: int
 ) -> Treatment:
-    """Return how one replacement is carried out. ``blocked_by`` is why it is blocked, ``room`` how many more of its kind fit."""
+    """Return how one replacement is carried out. ``blocked_by`` is why it is blocked, ``capacity`` how many more of its kind fit."""
     live, kind = decision.live, decision.address.kind
     if live is None or kind in CHILD_KINDS:
         return Treatment(blocked_by, ReplaceOrder.DELETE_FIRST)  # a channel has at most one key
     if KINDS[kind].unique:
-        return _replacing_key_pair(inputs, decision, blocked_by, room)
+        return _replacing_key_pair(inputs, decision, blocked_by, capacity)
     unused = live.arn not in inputs.owned.users and not unseen_users(inputs, kind)
     order, warnings = ReplaceOrder.CREATE_FIRST, []
     if use is not None:
-        warnings.append(f"{live.arn} is kept after its replacement, because it is still in use: {use.said}")
+        warnings.append(f"{live.arn} is kept after its replacement, because it is still in use: {use.explanation}")
     if has_failed(live) and unused:
         order = ReplaceOrder.DELETE_FIRST
-    elif room < 1 and unused and use is None:
+    elif capacity < 1 and unused and use is None:
         order = ReplaceOrder.DELETE_FIRST
         warnings.append(
             f"all {inputs.limits[kind]:,} {KINDS[kind].titles} of the region's quota are used, so it is deleted before it is recreated; no channel uses it"
@@ -439,19 +439,19 @@ def _replacing(
     return Treatment(blocked_by, order, use is None, warnings=tuple(warnings))
 
 
-def _replacing_key_pair(inputs: PlanInputs, decision: Decision, blocked_by: Blocked | None, room: int) -> Treatment:
+def _replacing_key_pair(inputs: PlanInputs, decision: Decision, blocked_by: Blocked | None, capacity: int) -> Treatment:
     held = decision.live.properties.get(KINDS[decision.address.kind].unique) if decision.live else None
     limit = inputs.limits[decision.address.kind]
     material = decision.wanted.get(KINDS[decision.address.kind].unique)
-    holder = held_material(inputs.live).get(str(material))
+    holder = pairs_by_public_key(inputs.live).get(str(material))
     overlap = decision.desired.overlap if decision.desired else 0
     if material == held:
         why = "a public key cannot be imported twice, so the pair is deleted before the import under its new name"
     elif holder is not None:
         why = f"its new public key is still used by {holder}, and a public key cannot be imported twice"
     elif overlap and not (decision.blocked or blocked_by):
-        return _overlapping(inputs, overlap, limit, room)
-    elif room < 1:
+        return _overlapping(inputs, overlap, limit, capacity)
+    elif capacity < 1:
         why = f"all {limit} key pairs of the region's quota are used, so the new one cannot exist beside the old one"
     else:
         warning = "tokens signed with the old private key are rejected once the old pair is deleted; sign with the new key before you apply"
@@ -463,8 +463,8 @@ def _replacing_key_pair(inputs: PlanInputs, decision: Decision, blocked_by: Bloc
     return Treatment(blocked_by, ReplaceOrder.DELETE_FIRST, warnings=(warning,))
 
 
-def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Treatment:
-    if room < 1:
+def _overlapping(inputs: PlanInputs, overlap: int, limit: int, capacity: int) -> Treatment:
+    if capacity < 1:
         message = (
             f"the old key pair must be kept for {duration_text(overlap)}, and all {limit} key pairs of the region's quota are used; "
             "delete an unused one, wait for the end of an earlier overlap, or remove rotation to delete the old one first"
@@ -476,7 +476,7 @@ def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Tre
     )
     return Treatment(
         order=ReplaceOrder.CREATE_FIRST,
-        lets_go=False,
+        may_delete=False,
         retires=_end_of_overlap(inputs.now, overlap),
         warnings=(warning,),
     )
@@ -484,7 +484,7 @@ def _overlapping(inputs: PlanInputs, overlap: int, limit: int, room: int) -> Tre
 
 def _without_material(inputs: PlanInputs, decisions: Sequence[Decision]) -> dict[int, Blocked]:
     """Return by decision index the imports whose public key belongs to a pair that stays."""
-    held = held_material(inputs.live)
+    held = pairs_by_public_key(inputs.live)
     imports = {
         index: (decision, held[material])
         for index, decision in enumerate(decisions)

@@ -104,8 +104,8 @@ def _fields(action: Action, resource: LiveResource) -> Iterator[str]:
     changes: tuple[FieldChange, ...] = compare(
         action.address.kind, observed.properties, resource.properties
     ) + compare_tags(observed.tags, resource.tags)
-    told = [change for change in changes if change.tag != SPEC]
-    for change in told or changes:  # the digest follows from the rest, if there is any
+    shown = [change for change in changes if change.tag != SPEC]
+    for change in shown or changes:  # the digest follows from the rest, if there is any
         before = "absent" if change.absent_before else as_json(change.before)
         after = "absent" if change.absent_after else as_json(change.after)
         yield f"{action.address}: {change.path} was {before} and is now {after}"
@@ -146,7 +146,7 @@ class AppliedSpec(NamedTuple):
     ignore: frozenset[str] = frozenset()
 
 
-def changed_outside(
+def modified_outside(
     action: Action, spec: DesiredResource, applied: AppliedSpec | None, arns: Mapping[Address, str]
 ) -> tuple[FieldChange, ...] | None:
     """Return which of an action's changes were made outside since the last apply, or ``None`` if that is unknown.

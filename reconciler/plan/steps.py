@@ -71,7 +71,7 @@ def _calls(
     kind = KINDS[decision.address.kind]
     match decision.verb:
         case Verb.CREATE if decision.reason is Reason.BORN_WITH_CHANNEL:
-            yield from publishing_steps(kind, decision.deliver, Ref(decision.address))
+            yield from publishing_steps(kind, decision.publish_to, Ref(decision.address))
             yield from _tagging(decision, Ref(decision.address))
         case Verb.CREATE:
             yield from _creating(decision, kind, new_key, unsettled)
@@ -84,7 +84,7 @@ def _calls(
             yield from _creating(decision, kind, new_key, unsettled)
             if treatment.retires and decision.live:
                 yield Step("", TAG, {"resourceArn": decision.live.arn, "tags": {RETIRES: treatment.retires}})
-            elif treatment.lets_go:
+            elif treatment.may_delete:
                 yield from _deleting(decision, kind)
         case Verb.DELETE:
             yield from _deleting(decision, kind)
@@ -103,9 +103,9 @@ def _creating(
     if new_key is not None:
         binds[str(new_key)] = KINDS[new_key.kind].arn_path
     yield Step("", kind.create, parameters, binds=binds)
-    if decision.deliver:
-        yield from publishing_steps(kind, decision.deliver, Ref(decision.address))
-        yield from recording_steps(decision.deliver, Ref(decision.address))
+    if decision.publish_to:
+        yield from publishing_steps(kind, decision.publish_to, Ref(decision.address))
+        yield from recording_steps(decision.publish_to, Ref(decision.address))
     if kind.ready is not None:
         yield _wait(kind, Ref(decision.address))
 
@@ -122,7 +122,7 @@ def _updating(decision: Decision, kind: Kind, unsettled: Mapping[str, LiveResour
             yield _wait(kind, decision.live.arn)
         yield from _settling(parameters, unsettled)
         yield Step("", kind.update, {kind.identifier: decision.live.arn, **parameters})
-    yield from publishing_steps(kind, decision.deliver, decision.live.arn)
+    yield from publishing_steps(kind, decision.publish_to, decision.live.arn)
     yield from _tagging(decision, decision.live.arn, owner)
 
 
@@ -187,7 +187,7 @@ def _create_parameters(decision: Decision) -> dict[str, Value]:
             parameters[FIELDS[kind.name][kind.unique].spec_name] = decision.desired.public_key
         # The tag for an unpublished value is also set if only this run has a sink.
         parameters["tags"] = (
-            tags_at_creation(decision.desired.tags, waiting=bool(decision.deliver))
+            tags_at_creation(decision.desired.tags, waiting=bool(decision.publish_to))
             if kind.value_member
             else dict(decision.desired.tags)
         )
@@ -273,16 +273,16 @@ def tags_at_creation(tags: Mapping[str, str], *, waiting: bool) -> dict[str, str
     return {**created, DELIVERED: WAITING} if waiting else created
 
 
-def publishing_steps(kind: Kind, deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+def publishing_steps(kind: Kind, publish_to: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
     """Yield the steps that publish a key's value."""
-    for sink in deliver:
+    for sink in publish_to:
         yield Step("", kind.get, {kind.identifier: arn}, deliver=sink)
 
 
-def recording_steps(deliver: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
+def recording_steps(publish_to: tuple[Sink, ...], arn: Value) -> Iterator[Step]:
     """Yield the step that records where a key's value was published. A file is not recorded: only the caller keeps it."""
-    lasting = [sink.mark for sink in deliver if sink.store is not Store.FILE]
+    lasting = [sink.mark for sink in publish_to if sink.store is not Store.FILE]
     if lasting:
         yield Step("", TAG, {"resourceArn": arn, "tags": {DELIVERED: lasting[-1]}})
-    elif deliver:
+    elif publish_to:
         yield Step("", UNTAG, {"resourceArn": arn, "tagKeys": (DELIVERED,)})

@@ -19,15 +19,15 @@ from reconciler.plan.decision import (
     Bindings,
     Decision,
     PlanInputs,
+    adoption_losses,
     channel_of,
-    delivery_due,
-    lost_in,
-    may_take,
+    is_unpublished,
+    may_adopt,
     moved_from,
+    must_publish,
     rotation_due,
+    sink_words,
     sinks_of,
-    waits,
-    where_to,
     why_different,
 )
 from reconciler.plan.plan import Blocked, Reason, Verb
@@ -48,59 +48,59 @@ def decide(inputs: PlanInputs, resource: DesiredResource, bindings: Bindings) ->
         why = inputs.live.unreadable[KindName.STREAM_KEY]
         blocked = Blocked("unreadable", f"stream keys could not be read ({why}); correct that, then run plan again")
     with_channel = isinstance(arn, Ref)
-    deliver = sinks_of(resource, inputs.rotate)
+    publish_to = sinks_of(resource, inputs.rotate)
     return Decision(
         resource.address,
         Verb.CREATE,
         Reason.BORN_WITH_CHANNEL if with_channel else Reason.NOT_IN_ACCOUNT,
-        f"created by IVS together with {channel}; will be adopted and tagged{f', and {where_to(deliver)}' if deliver else ''}"
+        f"created by IVS together with {channel}; will be adopted and tagged{f', and {sink_words(publish_to)}' if publish_to else ''}"
         if with_channel
         else "unknown whether it exists",
         desired=resource,
         wanted=resource.properties,
         changes=additions(KindName.STREAM_KEY, resource.properties, resource.tags),
         blocked=blocked,
-        deliver=deliver,
+        publish_to=publish_to,
     )
 
 
 def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn: str) -> Decision | None:
     wanted = {"channelArn": channel_arn}
-    deliver = sinks_of(resource, inputs.rotate)
+    publish_to = sinks_of(resource, inputs.rotate)
     live, owner = key_of_channel(inputs, resource, channel_arn)
     if live is None:
         return Decision(
             resource.address,
             Verb.CREATE,
             Reason.NOT_IN_ACCOUNT,
-            f"the channel has no stream key; {where_to(deliver)}",
+            f"the channel has no stream key; {sink_words(publish_to)}",
             desired=resource,
             wanted=wanted,
             changes=additions(KindName.STREAM_KEY, wanted, resource.tags),
-            deliver=deliver,
+            publish_to=publish_to,
         )
     changes = _tag_changes(inputs, live, resource)
-    asked = resource.address in inputs.rotate.addresses and not (deliver and waits(live))
+    asked = resource.address in inputs.rotate.addresses and not (publish_to and is_unpublished(live))
     if owner in (inputs.desired.stack, "") and (
         why := "rotation requested" if asked else owner and rotation_due(live, resource)
     ):
-        return _rotated(resource, live, wanted, changes, why, deliver)
+        return _rotated(resource, live, wanted, changes, why, publish_to)
     if owner == inputs.desired.stack:
-        return _updated(inputs, resource, live, wanted, changes, deliver)
+        return _updated(inputs, resource, live, wanted, changes, publish_to)
     whose = f"belongs to stack {owner}" if owner else "has no owner"
     blocked, explanation = None, f"the channel's stream key {whose}"
-    if not may_take(owner, inputs):
+    if not may_adopt(owner, inputs):
         blocked = Blocked(
             "unmanaged",
             f"{live.arn} is owned by another stack (tag {STACK}={owner}); forget it in that stack, or use --take-over {owner}",
         )
-    elif (lost := lost_in((), changes)) and not inputs.options.adopt_with_changes:
+    elif (lost := adoption_losses((), changes)) and not inputs.options.adopt_with_changes:
         blocked = Blocked(
             "unmanaged",
             f"{live.arn} differs in {lost}; write the live values into the spec, adopt it, then change the spec, or use --adopt-with-changes",
         )
     else:
-        explanation += f"; {where_to(deliver)}" if deliver else ""
+        explanation += f"; {sink_words(publish_to)}" if publish_to else ""
     return Decision(
         resource.address,
         Verb.ADOPT,
@@ -111,7 +111,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
         wanted=wanted,
         changes=changes,
         blocked=blocked,
-        deliver=deliver,
+        publish_to=publish_to,
     )
 
 
@@ -121,10 +121,10 @@ def _rotated(
     wanted: Mapping[str, Value],
     changes: tuple[FieldChange, ...],
     why: str,
-    deliver: tuple[Sink, ...],
+    publish_to: tuple[Sink, ...],
 ) -> Decision:
     """Return the replacement of a key. An active stream continues without its key; only the next one needs the new value."""
-    warning = f"new broadcasts need the new key; {where_to(deliver)}"
+    warning = f"new broadcasts need the new key; {sink_words(publish_to)}"
     return Decision(
         resource.address,
         Verb.REPLACE,
@@ -135,7 +135,7 @@ def _rotated(
         wanted=wanted,
         changes=changes,
         warnings=(warning,),
-        deliver=deliver,
+        publish_to=publish_to,
     )
 
 
@@ -145,15 +145,15 @@ def _updated(
     live: LiveResource,
     wanted: Mapping[str, Value],
     changes: tuple[FieldChange, ...],
-    deliver: tuple[Sink, ...],
+    publish_to: tuple[Sink, ...],
 ) -> Decision | None:
-    if deliver and delivery_due(live, deliver):
+    if publish_to and must_publish(live, publish_to):
         why = (
             "created by an interrupted rotation; no other key is created"
-            if waits(live)
+            if is_unpublished(live)
             else "its value is not published yet"
         )
-        explanation = f"{why}; {where_to(deliver)}"
+        explanation = f"{why}; {sink_words(publish_to)}"
         return Decision(
             resource.address,
             Verb.UPDATE,
@@ -163,7 +163,7 @@ def _updated(
             desired=resource,
             wanted=wanted,
             changes=changes,
-            deliver=deliver,
+            publish_to=publish_to,
         )
     if not changes:
         return None
@@ -177,7 +177,7 @@ def _updated(
 
 def _tag_changes(inputs: PlanInputs, live: LiveResource, resource: DesiredResource) -> tuple[FieldChange, ...]:
     """Return the tags that differ. The tag of an unpublished value stays until a sink is configured, or the key is rotated."""
-    kept = resource.sink is None and waits(live) and resource.address not in inputs.rotate.addresses
+    kept = resource.sink is None and is_unpublished(live) and resource.address not in inputs.rotate.addresses
     return tuple(
         change
         for change in compare_tags(live.tags, resource.tags, resource.ignore, inputs.desired.ignore_tags)
@@ -189,7 +189,7 @@ def waiting_notes(inputs: PlanInputs) -> Iterator[str]:
     """Yield a note for each key with an unpublished value and no sink: an apply cannot publish it."""
     for keys in inputs.owned.keys.values():
         for key in keys:
-            if not waits(key) or key.tags.get(STACK) != inputs.desired.stack:
+            if not is_unpublished(key) or key.tags.get(STACK) != inputs.desired.stack:
                 continue
             address = Address(KindName.STREAM_KEY, key.tags.get(ID, ""))
             resource = inputs.desired.resources.get(address)
@@ -213,7 +213,7 @@ def key_of_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn: s
         return (
             0 if owner == stack else 1 if not owner else 2,
             key.tags.get(ROTATION) != label,
-            not waits(key),
+            not is_unpublished(key),
             key.arn,
         )
 

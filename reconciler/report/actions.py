@@ -259,7 +259,7 @@ def members_line(addresses: Sequence[Address], *, limit: int) -> str:
 
 def group_title(addresses: Sequence[Address]) -> str:
     """Return the count and the kind of a group: ``60 channels``."""
-    return KINDS[addresses[0].kind].counted(len(addresses))
+    return KINDS[addresses[0].kind].with_count(len(addresses))
 
 
 def _fold(items: Iterable[_Item], key_of: Callable[[_Item], Hashable | None]) -> list[tuple[_Item, ...]]:

@@ -301,7 +301,7 @@ _FILTERS = {
     "spec_first": words.spec_first,
     "blame_words": words.blame_words,
     "broadcast_words": words.broadcast_words,
-    "counted": words.nonzero,
+    "nonzero": words.nonzero,
     "css_class": css_class,
     "defaults_heading": words.defaults_heading,
     "defaults_words": words.defaults_words,

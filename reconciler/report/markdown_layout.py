@@ -228,14 +228,14 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str, 
     if len(single) > _MAX_SECTIONS:
         sections = [*(section for section in sections if not section.of), _merged(single)]
     for brief in (False, True):
-        room = (
+        space = (
             limit
             - size(_render(sections, [_Choice([0] * len(section.groups)) for section in sections], brief=brief))
             - size(cut)
             - 1
         )
-        if room >= 0:
-            return _render(sections, _choose(sections, room), brief=brief) + "\n" + cut
+        if space >= 0:
+            return _render(sections, _choose(sections, space), brief=brief) + "\n" + cut
     with_heads = "\n\n".join((*(section.brief for section in sections), last))
     if size(with_heads) <= limit:
         return with_heads
@@ -245,7 +245,7 @@ def fit(sections: Sequence[Section], *, limit: int | None, cut: str, last: str, 
 
 
 def _merged(sections: Sequence[Section]) -> Section:
-    """Return the sections of many targets as one, with the target named in each line: the headings would take the room."""
+    """Return the sections of many targets as one, with the target named in each line: the headings would take the space."""
     lines: dict[tuple[int, str, bool], list[Line]] = {}
     for section in sections:
         for group in section.groups:
@@ -273,7 +273,7 @@ def _named(line: Line, target: str) -> Line:
     return replace(line, text=f"{line.text[:1]} {sanitize(target)}: {line.text[1:].lstrip()}")
 
 
-def _choose(sections: Sequence[Section], room: int) -> list[_Choice]:
+def _choose(sections: Sequence[Section], space: int) -> list[_Choice]:
     choices = [_Choice([0] * len(section.groups)) for section in sections]
     by_weight = sorted(
         (group.weight, at, index) for at, section in enumerate(sections) for index, group in enumerate(section.groups)
@@ -283,13 +283,13 @@ def _choose(sections: Sequence[Section], room: int) -> list[_Choice]:
         costs = _costs([line.text for line in group.lines], len(_FOLD) if group.folded else 0)
         taken = 0
         for cost in costs:
-            if cost > room:
+            if cost > space:
                 break
-            room -= cost
+            space -= cost
             taken += 1
         choices[at].shown[index] = taken
     for at, section in enumerate(sections):
-        room = _take_lines(section, choices[at], room)
+        space = _take_lines(section, choices[at], space)
     for _, at, index in sorted(
         (block.weight, at, index) for at, section in enumerate(sections) for index, block in enumerate(section.blocks)
     ):
@@ -297,21 +297,21 @@ def _choose(sections: Sequence[Section], room: int) -> list[_Choice]:
         cost = size(block.text) + 2
         if block.line and index in choices[at].lines:
             cost -= size(block.line.text) + 1
-        if cost <= room:
-            room -= cost
+        if cost <= space:
+            space -= cost
             choices[at].blocks.add(index)
             choices[at].lines.discard(index)
     return choices
 
 
-def _take_lines(section: Section, choice: _Choice, room: int) -> int:
+def _take_lines(section: Section, choice: _Choice, space: int) -> int:
     pairs = [(index, block.line) for index, block in enumerate(section.blocks) if block.line]
     for (index, _), cost in zip(pairs, _costs([line.text for _, line in pairs], len(_LINES_FOLD)), strict=True):
-        if cost > room:
+        if cost > space:
             break
-        room -= cost
+        space -= cost
         choice.lines.add(index)
-    return room
+    return space
 
 
 def _costs(lines: Sequence[str], frame: int) -> Iterator[int]:

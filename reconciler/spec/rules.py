@@ -427,7 +427,9 @@ def check_across_resources(
     for kind, quota in QUOTAS.items():
         addresses, limit = sorted(_of(entries, kind)), quota.default
         if not quota.adjustable and len(addresses) > limit:
-            what = f"{KINDS[kind].counted(len(addresses))}, more than the fixed quota of {limit} per account and region"
+            what = (
+                f"{KINDS[kind].with_count(len(addresses))}, more than the fixed quota of {limit} per account and region"
+            )
             entries[addresses[limit]].note(problems, Fault((), what, f"remove {len(addresses) - limit}", at_key=True))
 
 
@@ -450,7 +452,7 @@ def warnings_of(entries: Mapping[Address, Entry], resources: Mapping[Address, De
         addresses, limit = list(_of(resources, kind)), quota.default
         if quota.adjustable and len(addresses) > limit:
             lines.append(
-                f"{_where(entries, addresses[limit:])} {KINDS[kind].counted(len(addresses))} exceed the default quota of {limit:,}; request an increase first"
+                f"{_where(entries, addresses[limit:])} {KINDS[kind].with_count(len(addresses))} exceed the default quota of {limit:,}; request an increase first"
             )
     return tuple(lines)
 

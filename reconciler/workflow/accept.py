@@ -16,7 +16,7 @@ from reconciler.drift import DriftStatus
 from reconciler.drift.report import DriftReport
 from reconciler.errors import UsageError, os_reason
 from reconciler.export.entries import Writer
-from reconciler.export.merge import REMOVED, CannotMerge, Edit, merged
+from reconciler.export.merge import REMOVED, CannotMerge, Edit, merge_edits
 from reconciler.files import replace_file
 from reconciler.model.address import PREFIX, Address
 from reconciler.model.kinds import CHILD_KINDS, FIELDS, KINDS, parent_of
@@ -224,7 +224,7 @@ def _merge_file(project: Project, name: str, group: list[_Place], accepted: Acce
     """Add the new text of one file, or the gaps if it cannot be edited."""
     source = group[0].entry.source
     try:
-        text = merged(source.data.decode(), [place.edit for place in group])
+        text = merge_edits(source.data.decode(), [place.edit for place in group])
         _check(source, load(name, text.encode()), group)
     except CannotMerge as error:
         accepted.gaps += [f"{place.label}: {name}: {error}; write it by hand" for place in group]

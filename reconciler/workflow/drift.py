@@ -20,11 +20,11 @@ from typing import NamedTuple
 from reconciler.aws.connection import Connection, connect
 from reconciler.drift.classify import (
     AppliedCommit,
-    blamed,
     classify,
     depends_on_record,
     operations_for,
     select_findings,
+    with_blame,
 )
 from reconciler.drift.report import DriftReport, at_default
 from reconciler.errors import AwsError, UsageError, os_reason
@@ -90,7 +90,7 @@ def attribute_drift(project: Project, survey: Survey, report: DriftReport, days:
         return report
     trail = survey.connection.trail(operations, datetime.now(UTC) - timedelta(days=days))
     former = recorded_arns(records_of(project), project.stack, survey.target.name, survey.live)
-    return blamed(report, trail, project.stack, former, days)
+    return with_blame(report, trail, project.stack, former, days)
 
 
 class TargetCalls(NamedTuple):

@@ -399,4 +399,4 @@ def _public_keys(project: Project, wanted: Wanted, source: Source | None) -> dic
 def found_kinds(entries: Iterable[Written]) -> str:
     """Return how many resources of each kind were exported, such as ``4 channels and 1 playback key pair``."""
     counts = Counter(one.address.kind for one in entries)
-    return join_words(kind.counted(counts[name]) for name, kind in LISTED.items() if counts[name])
+    return join_words(kind.with_count(counts[name]) for name, kind in LISTED.items() if counts[name])

@@ -121,7 +121,7 @@ def find_unknown_commit(plan: TargetPlan, live: LiveState, stack: str) -> LiveRe
 
 
 def _carriers(plan: TargetPlan, live: LiveState, stack: str) -> Iterator[tuple[Address, LiveResource]]:
-    """Yield the resources that can carry the commit of an apply: they stay, and have room for a tag."""
+    """Yield the resources that can carry the commit of an apply: they stay, and can have another tag."""
     leaving = {action.arn for action in plan.actions if action.verb in _LEAVING}
     leaving |= {arn for duplicate in plan.duplicates for arn in duplicate.others}
     for address, one in live.claims(stack):

@@ -78,7 +78,7 @@ def survey_after(survey: Survey, result: ApplyResult) -> Survey:
     for address, resource in survey.live.claims(survey.desired.stack):
         arns.setdefault(address, set()).add(resource.arn)
     channels = {arn for key in keys for arn in arns.get(parent_of(key), ())}
-    fresh = read_again(
+    reread = read_again(
         survey.connection.gateway,
         ReadRequest(survey.desired.stack, ignore_tags=survey.desired.ignore_tags),
         {kind: frozenset(some) for kind, some in touched.items()},
@@ -92,7 +92,7 @@ def survey_after(survey: Survey, result: ApplyResult) -> Survey:
             for one in survey.live.of(kind)
             if one.arn not in touched.get(kind, ()) and one.properties.get("channelArn") not in channels
         )
-        resources[kind] = tuple(sorted((*old, *fresh.get(kind, ())), key=lambda one: one.arn))
+        resources[kind] = tuple(sorted((*old, *reread.get(kind, ())), key=lambda one: one.arn))
     return survey._replace(live=survey.live._replace(resources=resources))
 
 

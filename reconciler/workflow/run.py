@@ -161,7 +161,7 @@ def apply_target(
             new_resources=new_resources,
             before_step=journal.step_started,
             draw=draw,
-            publish=survey.connection.deliver,
+            publish=survey.connection.publish,
         )
     if survey.commit and not result.interrupted:
         later, failed = record_commit(lists, plan, survey.live, survey.desired, survey.commit, result)

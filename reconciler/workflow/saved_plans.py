@@ -181,18 +181,18 @@ def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
                 )
             )
         )
-    fresh = survey.plan.actions
+    current = survey.plan.actions
     later = {
         index: "is not part of the saved plan"
-        for index, action in enumerate(fresh)
+        for index, action in enumerate(current)
         if _action_key(action) not in reviewed
     }
     actions = tuple(
         action if action.blocked else action._replace(blocked=reviewed[_action_key(action)].blocked)
-        for action in with_verdicts(fresh, blocked_verdicts(fresh, {}, later), later)
+        for action in with_verdicts(current, blocked_verdicts(current, {}, later), later)
     )
     notes = [
-        f"{fresh[index].address} changed since the plan was saved and is not part of it" for index in sorted(later)
+        f"{current[index].address} changed since the plan was saved and is not part of it" for index in sorted(later)
     ]
     return survey.plan._replace(
         actions=actions, summary=survey.plan.summary.counting(actions), notes=(*survey.plan.notes, *notes)
@@ -229,8 +229,8 @@ def _action_key(action: Action) -> tuple[str, str, str]:
     return str(action.address), action.verb.value, action.arn or ""
 
 
-def _differences(reviewed: Mapping[tuple[str, str, str], Action], fresh: TargetPlan) -> Iterator[str]:
-    made = {_action_key(action): action for action in fresh.actions}
+def _differences(reviewed: Mapping[tuple[str, str, str], Action], current: TargetPlan) -> Iterator[str]:
+    made = {_action_key(action): action for action in current.actions}
     for key in sorted(reviewed):
         address, verb, arn = key
         what = f"{address}: {verb}{f' of {arn}' if arn else ''}"

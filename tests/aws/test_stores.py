@@ -48,7 +48,7 @@ class One:
         return Answer({"channels": [{"arn": "arn:channel", "ingestEndpoint": "a1.global-contribute.live-video.net"}]})
 
 
-def courier(sandbox: Path | None = None) -> SecretPublisher:
+def publisher(sandbox: Path | None = None) -> SecretPublisher:
     session = open_session(HERE, None)
     return SecretPublisher(
         One(),
@@ -70,12 +70,12 @@ def client(service: str, url: str) -> Any:
 
 def test_a_secret_that_is_not_there_is_made_and_gets_a_new_version_the_next_time(redirected: str) -> None:
     sink = Sink(Store.SECRETS_MANAGER, "acme/prod/one")
-    courier().deliver("arn", sink)
+    publisher().publish("arn", sink)
     secrets = client("secretsmanager", redirected)
     first = secrets.get_secret_value(SecretId=sink.name)
     assert first["SecretString"] == VALUE
     secrets.put_secret_value(SecretId=sink.name, SecretString="another")
-    courier().deliver("arn", sink)
+    publisher().publish("arn", sink)
     again = secrets.get_secret_value(SecretId=sink.name)
     assert again["SecretString"] == VALUE
     assert again["VersionId"] != first["VersionId"]
@@ -84,18 +84,18 @@ def test_a_secret_that_is_not_there_is_made_and_gets_a_new_version_the_next_time
 def test_a_secret_is_found_by_its_arn_and_not_made_where_the_arn_leads_nowhere(redirected: str) -> None:
     secrets = client("secretsmanager", redirected)
     arn = secrets.create_secret(Name="by-arn", SecretString="before")["ARN"]
-    courier().deliver("arn", Sink(Store.SECRETS_MANAGER, arn))
+    publisher().publish("arn", Sink(Store.SECRETS_MANAGER, arn))
     assert secrets.get_secret_value(SecretId=arn)["SecretString"] == VALUE
     with pytest.raises(AwsError, match=r"cannot write the Secrets Manager secret arn:.*: PutSecretValue") as caught:
-        courier().deliver("arn", Sink(Store.SECRETS_MANAGER, arn.replace("by-arn", "nobody")))
+        publisher().publish("arn", Sink(Store.SECRETS_MANAGER, arn.replace("by-arn", "nobody")))
     assert caught.value.code == "ResourceNotFoundException"
     assert VALUE not in str(caught.value)
 
 
 def test_a_parameter_is_a_secure_string_and_written_over(redirected: str) -> None:
     sink = Sink(Store.PARAMETER_STORE, "/ivs/acme/prod/one")
-    courier().deliver("arn", sink)
-    courier().deliver("arn", sink)
+    publisher().publish("arn", sink)
+    publisher().publish("arn", sink)
     found = client("ssm", redirected).get_parameter(Name=sink.name, WithDecryption=True)["Parameter"]
     assert (found["Value"], found["Type"]) == (VALUE, "SecureString")
     assert client("ssm", redirected).get_parameter(Name=sink.name)["Parameter"]["Value"] != VALUE
@@ -112,7 +112,7 @@ def test_a_sink_for_json_gets_the_ingest_url_and_the_value(redirected: str, tmp_
         )
     )
     for sink in (secret, parameter, file):
-        assert courier().deliver("arn", sink).calls == 2
+        assert publisher().publish("arn", sink).calls == 2
     assert client("secretsmanager", redirected).get_secret_value(SecretId=secret.name)["SecretString"] == text
     ssm = client("ssm", redirected)
     assert ssm.get_parameter(Name=parameter.name, WithDecryption=True)["Parameter"]["Value"] == text
@@ -120,14 +120,14 @@ def test_a_sink_for_json_gets_the_ingest_url_and_the_value(redirected: str, tmp_
     stores = Stores()
     stores.add_fault("error", operation="PutParameter", code="ValidationException", message=f"bad value {text}")
     with pytest.raises(AwsError, match=r"cannot write the parameter .* as JSON: PutParameter: .*a1\.global") as caught:
-        SecretPublisher(One(), stores.client, sleep=lambda _seconds: None).deliver("arn", parameter)
+        SecretPublisher(One(), stores.client, sleep=lambda _seconds: None).publish("arn", parameter)
     assert "Canary" not in str(caught.value)
 
 
 def test_the_key_to_encrypt_with_is_passed_on(redirected: str) -> None:
     key = client("kms", redirected).create_key()["KeyMetadata"]["KeyId"]
-    courier().deliver("arn", Sink(Store.SECRETS_MANAGER, "with-key", key))
-    courier().deliver("arn", Sink(Store.PARAMETER_STORE, "/with/key", key))
+    publisher().publish("arn", Sink(Store.SECRETS_MANAGER, "with-key", key))
+    publisher().publish("arn", Sink(Store.PARAMETER_STORE, "/with/key", key))
     assert client("secretsmanager", redirected).describe_secret(SecretId="with-key")["KmsKeyId"] == key
     (parameter,) = client("ssm", redirected).describe_parameters(
         ParameterFilters=[{"Key": "Name", "Values": ["/with/key"]}]
@@ -138,31 +138,31 @@ def test_the_key_to_encrypt_with_is_passed_on(redirected: str) -> None:
 def test_a_store_that_is_not_there_is_named_without_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:9")
     with pytest.raises(AwsError, match="cannot write the parameter /ivs/one: PutParameter: cannot connect") as caught:
-        courier().deliver("arn", Sink(Store.PARAMETER_STORE, "/ivs/one"))
+        publisher().publish("arn", Sink(Store.PARAMETER_STORE, "/ivs/one"))
     assert VALUE not in repr(caught.value) + str(caught.value.__cause__)
 
 
 def test_an_endpoint_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "nonsense")
     with pytest.raises(AwsError, match="correct AWS_ENDPOINT_URL_SSM"):
-        courier().deliver("arn", Sink(Store.PARAMETER_STORE, "/ivs/one"))
+        publisher().publish("arn", Sink(Store.PARAMETER_STORE, "/ivs/one"))
 
 
 def test_a_file_is_its_owners_alone_and_never_written_over(tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     mask = os.umask(0)
     try:
-        courier().deliver("arn", Sink(Store.FILE, str(path)))
+        publisher().publish("arn", Sink(Store.FILE, str(path)))
     finally:
         os.umask(mask)
     assert path.read_text(encoding="utf-8") == VALUE + "\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_text("mine", encoding="utf-8")
     with pytest.raises(AwsError, match="already exists and is not overwritten"):
-        courier().deliver("arn", Sink(Store.FILE, str(path)))
+        publisher().publish("arn", Sink(Store.FILE, str(path)))
     assert path.read_text(encoding="utf-8") == "mine"
     with pytest.raises(AwsError, match=r"cannot be written \(no such file"):
-        courier().deliver("arn", Sink(Store.FILE, str(tmp_path / "nowhere" / "key")))
+        publisher().publish("arn", Sink(Store.FILE, str(tmp_path / "nowhere" / "key")))
 
 
 def _killed_in_the_middle_of_writing(path: Path) -> int:
@@ -180,7 +180,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_no_half_of_a_value(tmp_
     path = tmp_path / "key.txt"
     assert _killed_in_the_middle_of_writing(path) == -signal.SIGXFSZ
     assert list(tmp_path.iterdir()) == []
-    courier().deliver("arn", Sink(Store.FILE, str(path)))
+    publisher().publish("arn", Sink(Store.FILE, str(path)))
     assert path.read_text(encoding="utf-8") == VALUE + "\n"
 
 
@@ -217,17 +217,17 @@ def test_a_secret_that_is_not_there_is_made_by_whoever_may_only_write_to_secrets
     stores = Stores(allowed=lambda _action, resource: resource.startswith(f"{prefix}acme/"))
     there, other = Sink(Store.SECRETS_MANAGER, "acme/one"), Sink(Store.SECRETS_MANAGER, "other/one")
     bearer = SecretPublisher(One(), stores.client, sleep=lambda _seconds: None)
-    bearer.deliver("arn", there)
+    bearer.publish("arn", there)
     assert stores.value_of(there) == VALUE
-    bearer.deliver("arn", there)
+    bearer.publish("arn", there)
     assert stores.calls == ["PutSecretValue", "CreateSecret", "PutSecretValue"]
     with pytest.raises(
         AwsError, match="not authorized to perform: secretsmanager:PutSecretValue on resource: other/one"
     ):
-        bearer.deliver("arn", other)
+        bearer.publish("arn", other)
     stores.allowed = lambda action, _resource: action == "secretsmanager:CreateSecret"
     with pytest.raises(AwsError, match="secretsmanager:PutSecretValue on resource: arn:"):
-        bearer.deliver("arn", there)
+        bearer.publish("arn", there)
 
 
 def test_a_new_secret_whose_answer_is_lost_is_written_to_and_not_made_twice() -> None:
@@ -235,7 +235,7 @@ def test_a_new_secret_whose_answer_is_lost_is_written_to_and_not_made_twice() ->
     stores = Stores(allowed=lambda _action, resource: resource.startswith(prefix))
     stores.add_fault("reset", operation="CreateSecret", when="after")
     sink = Sink(Store.SECRETS_MANAGER, "acme/one")
-    SecretPublisher(One(), stores.client, sleep=lambda _seconds: None).deliver("arn", sink)
+    SecretPublisher(One(), stores.client, sleep=lambda _seconds: None).publish("arn", sink)
     assert stores.calls == ["PutSecretValue", "CreateSecret", "CreateSecret", "PutSecretValue"]
     assert stores.value_of(sink) == VALUE
 
@@ -252,25 +252,25 @@ def test_a_refusal_without_words_names_the_service_and_a_busy_parameter_is_waite
     sink = Sink(Store.PARAMETER_STORE, "/ivs/one")
     bearer = SecretPublisher(One(), stores.client, sleep=lambda _seconds: None)
     if said is None:
-        bearer.deliver("arn", sink)
+        bearer.publish("arn", sink)
         assert stores.value_of(sink) == VALUE
         return
     with pytest.raises(AwsError, match=said):
-        bearer.deliver("arn", sink)
+        bearer.publish("arn", sink)
 
 
 def test_an_embedded_server_keeps_values_in_a_file_beside_its_own(tmp_path: Path) -> None:
     path = tmp_path / "dev.db.sinks.json"
     one, two = Sink(Store.SECRETS_MANAGER, "one"), Sink(Store.PARAMETER_STORE, "/two")
-    courier(path).deliver("arn", one)
-    courier(path).deliver("arn", two)
+    publisher(path).publish("arn", one)
+    publisher(path).publish("arn", two)
     assert json.loads(path.read_text(encoding="utf-8")) == {one.mark: VALUE, two.mark: VALUE}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_an_embedded_server_uses_real_stores_where_the_environment_names_them(tmp_path: Path, redirected: str) -> None:
     path = tmp_path / "dev.db.sinks.json"
-    courier(path).deliver("arn", Sink(Store.PARAMETER_STORE, "/ivs/redirected"))
+    publisher(path).publish("arn", Sink(Store.PARAMETER_STORE, "/ivs/redirected"))
     assert (
         client("ssm", redirected).get_parameter(Name="/ivs/redirected", WithDecryption=True)["Parameter"]["Value"]
         == VALUE

@@ -10,7 +10,7 @@ import boto3
 import pytest
 import yaml
 
-from reconciler.export.merge import REMOVED, Edit, merged
+from reconciler.export.merge import REMOVED, Edit, merge_edits
 from reconciler.sandbox import Sandbox
 from tests.cli.support import ACCOUNT, REGION, arn_of, client, run
 
@@ -187,7 +187,7 @@ def test_what_others_would_change_with_is_left_and_named(world: World) -> None:
     ],
 )
 def test_texts_of_other_shapes(text: str, edit: Edit, expected: str) -> None:
-    assert merged(text, [edit]) == expected
+    assert merge_edits(text, [edit]) == expected
 
 
 def test_targets_that_share_a_file_have_to_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from reconciler.model.resource import LiveResource
 from reconciler.model.target import Receiver, ReceiverType, S3Lock, Sink, Store
 from tests.aws.faulty import Said, faulty
 from tests.aws.makers import HERE, gateway_to
-from tests.aws.test_stores import VALUE, courier
+from tests.aws.test_stores import VALUE, publisher
 from tests.cli.support import ACCOUNT, REGION, arn_of, outside, run, stack
 
 ARN = f"arn:aws:ivs:{REGION}:{ACCOUNT}:channel/a"
@@ -76,7 +76,7 @@ def test_a_store_that_answers_without_a_version_has_not_stored_the_value(
         monkeypatch.setenv(SINKS[store][1], server.url)
         sink = Sink(Store(store), "one")
         with pytest.raises(AwsError) as caught:
-            courier().deliver("arn", sink)
+            publisher().publish("arn", sink)
     assert VALUE not in str(caught.value)
 
 

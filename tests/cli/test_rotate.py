@@ -295,10 +295,10 @@ def keys(rotation: str = "", sink: Sink | None = None) -> DesiredState:
 def surveyed(world: World, spec: DesiredState, rotate: Rotate = NOTHING) -> Survey:
     """Survey with a publisher of values, into a file that plays the stores."""
     found = world.survey(spec)
-    courier = SecretPublisher(
+    publisher = SecretPublisher(
         found.connection.gateway, lambda service: service, sandbox=world.root / "sinks.json", sleep=world.sleep
     )
-    connection = found.connection._replace(deliver=courier.deliver)
+    connection = found.connection._replace(publish=publisher.publish)
     plan = plan_target(world.project, HERE, spec, found.live, PlanOptions(), connection, {}, rotate=rotate)
     return found._replace(connection=connection, plan=plan)
 

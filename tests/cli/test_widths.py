@@ -15,7 +15,7 @@ from reconciler.model.address import Address, KindName
 from reconciler.model.resource import Broadcast, KindCount, Overview, QuotaCount, Stream
 from reconciler.report.accounts import render_status
 from reconciler.sandbox import Sandbox
-from reconciler.terminal import cells, wrapped
+from reconciler.terminal import cells, wrap_line
 from tests.cli.at_terminal import at_terminal
 from tests.cli.support import arn_of, client, rewrite, run, stack
 from tests.report.makers import an_arn
@@ -97,7 +97,7 @@ def test_every_report_fits_a_narrow_terminal(tmp_path: Path) -> None:
     st.integers(10, 60),
 )
 def test_wrapping_keeps_every_word_and_wraps_no_sooner_than_needed(text: str, width: int) -> None:
-    lines = wrapped(text, width).split("\n")
+    lines = wrap_line(text, width).split("\n")
     assert [word for line in lines for word in line.split(" ") if word] == [word for word in text.split(" ") if word]
     for line, following in pairwise(lines):
         assert cells(line) + 1 + cells(following.strip(" ").split(" ")[0]) > width
@@ -116,7 +116,7 @@ def test_wrapping_keeps_every_word_and_wraps_no_sooner_than_needed(text: str, wi
     ],
 )
 def test_lines_are_wrapped_between_words(line: str, shown: list[str]) -> None:
-    assert wrapped(line, 20) == "\n".join(shown)
+    assert wrap_line(line, 20) == "\n".join(shown)
 
 
 def an_overview() -> Overview:
@@ -153,6 +153,6 @@ def test_a_table_that_is_too_wide_is_a_list() -> None:
 
 def test_a_coloured_line_is_wrapped_as_one_without_colours() -> None:
     line = "  \x1b[32m  +\x1b[0m \x1b[1mrecording-configuration/archive\x1b[0m will be created"
-    plain = wrapped(STYLE.sub("", line), 40)
+    plain = wrap_line(STYLE.sub("", line), 40)
     assert plain == "    + recording-configuration/archive\n      will be created"
-    assert STYLE.sub("", wrapped(line, 40)) == plain
+    assert STYLE.sub("", wrap_line(line, 40)) == plain

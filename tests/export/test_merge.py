@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.export.merge import REMOVED, CannotMerge, Edit, merged
+from reconciler.export.merge import REMOVED, CannotMerge, Edit, merge_edits
 from reconciler.spec.yaml import load
 
 FIELDS: dict[str, tuple[Any, ...]] = {
@@ -133,7 +133,7 @@ def without_empty(document: Any) -> Any:
 def test_an_edit_changes_its_own_lines(case: tuple[Written, list[Edit]]) -> None:
     file, edits = case
     try:
-        text = merged(file.text, edits)
+        text = merge_edits(file.text, edits)
     except CannotMerge:
         return
     after = load("", text.encode())

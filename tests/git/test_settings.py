@@ -205,7 +205,7 @@ def test_guardrails_of_a_target_are_checked_by_itself_and_not_lifted_by_a_commit
     commit(folder)
     assert run(folder, "plan").code == 0, "the project allows it"
     project(folder, target={"guardrails": {"maxDeletes": 3}})
-    commit(folder, tag="guarded")
+    commit(folder, tag="with_stricter_guardrails")
     for words in (("plan",), ("apply", "--auto-approve")):
         ran = run(folder, *words)
         assert ran.code == 3
@@ -218,7 +218,7 @@ def test_guardrails_of_a_target_are_checked_by_itself_and_not_lifted_by_a_commit
     )
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     commit(folder)
-    planned = run(folder, "plan", "--base", "guarded", "--out", "p.json")
+    planned = run(folder, "plan", "--base", "with_stricter_guardrails", "--out", "p.json")
     assert planned.code == 3
     assert "4 of 11 managed channels would be deleted (the limit is 3)" in planned.out + planned.err
     assert "guardrails differ from those of the base" in planned.out

@@ -105,10 +105,10 @@ class World:
         gateway = Gated(
             self.client, before or (lambda _operation, _parameters: None), pacer=None, sleep=self.sleep, draw=self.draw
         )
-        deliver = None
+        publish = None
         if self.stores is not None:
-            deliver = SecretPublisher(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).deliver
-        connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", deliver=deliver)
+            publish = SecretPublisher(gateway, self.stores.client, sleep=self.sleep, draw=self.draw).publish
+        connection = Connection(gateway, ACCOUNT, REGION, "arn:aws:iam::123456789012:user/tests", publish=publish)
         began = self.clock.now()
         recorded = recorded_kinds(records_of(self.project), HERE.name)
         live = read_target(connection, spec, options, kinds=kinds_to_read(spec.kinds, options, recorded))

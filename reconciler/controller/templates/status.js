@@ -1,4 +1,4 @@
-// Relative and local times, copy buttons, search while one types, and fresh figures while the page is not in use.
+// Relative and local times, copy buttons, search while one types, and new figures while the page is not in use.
 (() => {
   const REFRESH = 60000;
 
@@ -91,9 +91,9 @@
     lost.textContent = '';
     setClock(page);
     for (const selector of selectors) {
-      const [shown, fresh] = [document.querySelector(selector), page.querySelector(selector)];
-      if (shown && fresh && selector === '#range') shown.textContent = fresh.textContent; // replaced, it would not be read out
-      else if (shown && fresh) shown.replaceWith(document.adoptNode(fresh));
+      const [shown, updated] = [document.querySelector(selector), page.querySelector(selector)];
+      if (shown && updated && selector === '#range') shown.textContent = updated.textContent; // replaced, it would not be read out
+      else if (shown && updated) shown.replaceWith(document.adoptNode(updated));
     }
     document.title = page.title;
     history.replaceState(null, '', url);

@@ -182,7 +182,7 @@ class Kind:
         """The plural of the title."""
         return self.title[:-1] + "ies" if self.title.endswith("cy") else self.title + "s"
 
-    def counted(self, count: int, what: str = "") -> str:
+    def with_count(self, count: int, what: str = "") -> str:
         """Return a number of resources of this kind in words: ``1 channel``, ``2,000 channels``; ``what`` comes before the kind."""
         return f"{count:,} {f'{what} ' if what else ''}{self.title if count == 1 else self.titles}"
 
