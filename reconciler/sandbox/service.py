@@ -1,7 +1,8 @@
 """What a service consists of: kinds of resources, handlers of operations, and what handlers work with.
 
 A service (`ivs/` today) is a sub-package with one `Service` row, listed in `registry`. A handler is a function from a
-`Call` and a validated request to an answer; `getter`, `lister` and `deleter` return those that are alike for all kinds.
+`Call` and a validated request to an answer; `getter`, `lister` and `deleter` return those that are alike for all kinds,
+`TAG_HANDLERS` are those that are alike for all services.
 
 States that change with time are computed when a resource is read, without timers: a document may hold the private
 member {"~next": {"at": instant, "state": name}}, and from that instant on the resource is in that state. No output
@@ -26,6 +27,7 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 _LETTERS = bytes(ord(_ALPHANUMERIC[byte % len(_ALPHANUMERIC)]) for byte in range(256))
 _READ_PREFIXES = ("Get", "BatchGet", "List")
 _NEXT = "~next"
+_MAX_TAGS = 50
 
 Handler = Callable[["Call", JsonDict], JsonDict]
 Rule = Callable[[Assumptions, JsonDict], list[str]]
@@ -249,3 +251,46 @@ def page_of(
 def salt(call: Call) -> int:
     """Return the salt that shuffles a new listing; 0 keeps the order of creation."""
     return new_salt(call.rng) if call.assumes("list-order") == "shuffled" else 0
+
+
+def _tag_resource(call: Call, request: JsonDict) -> JsonDict:
+    """Add or overwrite tags; the limit applies to the result (assumed)."""
+    row = _tagged(call, request["resourceArn"], call.world.find(request["resourceArn"]))
+    tags = {**row.document.get("tags", {}), **request["tags"]}
+    # System tags do not count (Tag Editor guide).
+    if sum(not key.startswith("aws:") for key in tags) > _MAX_TAGS:
+        raise validation(f"A resource may have at most {_MAX_TAGS} tags")
+    call.world.replace(row, {**row.document, "tags": tags})
+    return {}
+
+
+def _untag_resource(call: Call, request: JsonDict) -> JsonDict:
+    """Remove tags; keys that are not present are ignored (assumed)."""
+    row = _tagged(call, request["resourceArn"], call.world.find(request["resourceArn"]))
+    present = row.document.get("tags", {})
+    tags = {key: value for key, value in present.items() if key not in request["tagKeys"]}
+    call.world.replace(row, {**row.document, "tags": tags})
+    return {}
+
+
+def _list_tags(call: Call, request: JsonDict) -> JsonDict:
+    """Return all tags in one answer (document history: paging was removed)."""
+    row = _tagged(call, request["resourceArn"], call.world.visible(request["resourceArn"]))
+    return {"tags": row.document.get("tags", {})}
+
+
+def _tagged(call: Call, arn: str, row: Row | None) -> Row:
+    """Return the tagged resource; another account's is not found, as these operations do not model AccessDenied."""
+    if arn.split(":")[5].partition("/")[0] not in call.service.kinds:
+        raise validation(f"resourceArn: {arn} is not a taggable resource")
+    if row is None:
+        raise not_found(arn)
+    return row
+
+
+TAG_HANDLERS: Mapping[str, Handler] = {
+    "ListTagsForResource": _list_tags,
+    "TagResource": _tag_resource,
+    "UntagResource": _untag_resource,
+}
+"""The tag operations, which are alike in every service (service models)."""

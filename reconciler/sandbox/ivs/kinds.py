@@ -151,7 +151,6 @@ _DER_HEADER = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
 _DER_LENGTH = 120
 _CURVE_PRIME = 2**384 - 2**128 - 2**96 + 2**32 - 1
 _CURVE_B = int("b3312fa7e23ee7e4988e056be3f82d19181d9c6efe8141120314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef", 16)
-MAX_TAGS = 50
 MAX_COUNTRIES = 200
 MAX_ORIGINS = 5
 MAX_METADATA_BYTES = 1024
@@ -216,12 +215,6 @@ def tag_problems(assume: Assumptions, request: JsonDict) -> list[str]:  # noqa: 
         for key in keys
         if key.lower().startswith("aws:")
     ]
-
-
-def too_many_tags(tags: Mapping[str, str]) -> list[str]:
-    """Return a problem if there are more than 50 tags, without system tags (Tag Editor guide)."""
-    count = sum(not key.startswith("aws:") for key in tags)
-    return [f"A resource may have at most {MAX_TAGS} tags"] if count > MAX_TAGS else []
 
 
 def merged_channel(assume: Assumptions, present: JsonDict, request: JsonDict) -> JsonDict:
