@@ -80,7 +80,7 @@ def waits(address: str, arn: str, operation: str = "UpdateChannel") -> Action:
     )
 
 
-def test_an_apply_goes_on_when_the_broadcast_has_ended() -> None:
+def test_an_apply_continues_when_the_broadcast_has_ended() -> None:
     time = Time()
     service = Air(time, {MAIN: 600.0})
     run = Run(service, time, waits("channel/main", MAIN), wait_live=1800)
@@ -91,7 +91,7 @@ def test_an_apply_goes_on_when_the_broadcast_has_ended() -> None:
     assert told.why == "live since 2026-11-20T08:00:00Z with 1,204 viewers"
 
 
-def test_others_go_on_meanwhile() -> None:
+def test_others_continue_meanwhile() -> None:
     time = Time()
     service = Air(time, {MAIN: 600.0})
     run = Run(

@@ -96,7 +96,7 @@ def test_another_account_is_refused_before_any_ivs_call() -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_who_we_are_is_asked_first_wherever_the_endpoint_is() -> None:
+def test_the_callers_identity_is_checked_first_at_every_endpoint() -> None:
     with Sandbox() as sandbox:
         with connect(
             Target(name="prod", region="eu-west-1", account_id="210987654321", endpoint_url=sandbox.endpoint_url)
@@ -284,7 +284,7 @@ def test_a_role_that_cannot_be_assumed_says_what_to_check() -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_an_endpoint_nobody_listens_at_is_named_after_some_tries() -> None:
+def test_an_endpoint_without_a_server_is_named_after_some_tries() -> None:
     time = Time()
     with (
         pytest.raises(AwsError, match=r"cannot connect to http://127\.0\.0\.1:9"),
@@ -311,7 +311,7 @@ def test_a_region_without_ivs_is_refused_with_those_that_have_it(tmp_path: Path)
         pass
 
 
-def test_importing_the_room_loads_no_botocore() -> None:
+def test_importing_the_package_loads_no_botocore() -> None:
     script = "import sys, reconciler.aws.connection, reconciler.aws.reader, reconciler.aws.client; print({'boto3', 'botocore', 'structlog'} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
@@ -320,7 +320,7 @@ def test_importing_the_room_loads_no_botocore() -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_every_request_is_told_with_what_went_wrong_with_it() -> None:
+def test_every_request_is_reported_with_its_error() -> None:
     told: list[tuple[str, str]] = []
     with Sandbox() as sandbox:
         sandbox.control.add_fault("throttle", operation="ListChannels", times=2)

@@ -202,7 +202,7 @@ def test_an_operation_of_another_service_is_not_taken_for_one_that_botocore_lack
     assert caught.value.code == "WrongService"
 
 
-def test_secrets_stay_behind_whatever_call_brings_them() -> None:
+def test_secrets_are_dropped_from_the_answers_of_every_call() -> None:
     with Sandbox() as sandbox:
         gateway = gateway_to(sandbox.endpoint_url)
         made = gateway.call("CreateChannel", {"name": "stage"}).data

@@ -82,7 +82,7 @@ def test_a_code_that_is_wrong_fails_all_targets_of_the_profile_and_is_not_asked_
     assert len(giver.forms) == 1
 
 
-def test_whoever_does_not_answer_can_leave_and_has_the_terminal_back(bench: Bench) -> None:
+def test_a_question_without_an_answer_can_be_interrupted_and_restores_the_terminal(bench: Bench) -> None:
     with authority() as giver:
         prepared(bench, giver)
         with at_terminal(bench.folder, "plan", env=bench.env, wrapped=KEEPER) as screen:

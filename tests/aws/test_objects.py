@@ -51,7 +51,7 @@ def test_an_object_that_is_larger_than_any_of_ours_is_not_read() -> None:
             place(server).read()
 
 
-def test_a_server_that_tells_no_etag_is_not_believed() -> None:
+def test_a_server_without_etags_is_refused() -> None:
     calls: dict[str, Callable[[S3Object], object]] = {
         "GetObject": S3Object.read,
         "PutObject": lambda one: one.write(b"x", ""),

@@ -82,7 +82,7 @@ def test_our_channels_are_read_in_pages_of_a_hundred_and_batches_of_fifty(gatewa
     )
 
 
-def test_what_is_foreign_is_known_from_its_list_alone(gateway: IvsGateway) -> None:
+def test_unmanaged_resources_are_known_from_their_list_alone(gateway: IvsGateway) -> None:
     channel(gateway, "theirs", OTHERS)
     channel(gateway, "nobodys")
     a_recording(gateway, "theirs", OTHERS)
@@ -178,7 +178,7 @@ def test_everything_can_be_asked_for_in_full(gateway: IvsGateway) -> None:
     assert all(resource.complete for resources in state.resources.values() for resource in resources)
 
 
-def test_system_tags_and_ignored_tags_are_nobodys_business(gateway: IvsGateway) -> None:
+def test_system_tags_and_ignored_tags_are_never_compared(gateway: IvsGateway) -> None:
     our_channel(gateway, "main")
     gateway.call(
         "TagResource",
@@ -251,7 +251,7 @@ def test_one_missing_permission_closes_one_kind_and_is_named(
     assert all(state.of(other) for other in others)
 
 
-def test_whoever_may_read_nothing_has_the_wrong_credentials(sandbox: Sandbox, gateway: IvsGateway) -> None:
+def test_no_readable_kind_means_wrong_credentials(sandbox: Sandbox, gateway: IvsGateway) -> None:
     sandbox.control.deny("List*")
     with pytest.raises(AwsError, match=r"ivs:ListChannels .*ivs:ListRecordingConfigurations ") as caught:
         read(gateway)

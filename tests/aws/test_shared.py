@@ -46,7 +46,7 @@ def items(draw: st.DrawFn) -> tuple[KindName, dict[str, Any]]:
 
 
 @given(st.lists(items(), max_size=12))
-def test_properties_are_the_canonical_ones_whatever_came_before(met: list[tuple[KindName, dict[str, Any]]]) -> None:
+def test_properties_are_the_canonical_ones_also_from_the_cache(met: list[tuple[KindName, dict[str, Any]]]) -> None:
     shared = CanonicalCache(())
     found = [(shared.properties(kind, item), canonical(kind, item)) for kind, item in met for _ in range(2)]
     for properties, expected in found:

@@ -117,7 +117,7 @@ def test_a_sign_on_that_is_ended_in_the_middle_leaves_a_report_that_is_right(ben
         Refusal(404, "ResourceNotFoundException", "The specified role does not exist"),
     ],
 )
-def test_a_role_that_the_sign_on_does_not_give_is_told_from_a_sign_on_that_is_over(
+def test_a_role_that_sso_does_not_give_and_an_expired_sso_session_are_different_errors(
     bench: Bench, refusal: Refusal
 ) -> None:
     bench.project(profile="staff")

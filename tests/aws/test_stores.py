@@ -184,7 +184,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_no_half_of_a_value(tmp_
     assert path.read_text(encoding="utf-8") == VALUE + "\n"
 
 
-def test_values_that_are_handed_over_at_once_do_not_write_one_another_away(tmp_path: Path) -> None:
+def test_values_published_at_once_do_not_overwrite_one_another(tmp_path: Path) -> None:
     path = tmp_path / "dev.db.sinks.json"
     script = (
         "import sys; from pathlib import Path; from reconciler.aws.stores import write_sandbox_store; from reconciler.model.target import Sink, Store\n"
@@ -211,7 +211,7 @@ def test_a_stand_in_that_another_process_keeps_locked_is_not_waited_for_for_ever
     assert "value" in path.read_text(encoding="utf-8")
 
 
-def test_a_secret_that_is_not_there_is_made_by_whoever_may_only_write_to_secrets_by_name() -> None:
+def test_a_missing_secret_is_created_by_a_caller_limited_to_named_secrets() -> None:
     """AWS knows no ARN for it then, and says that the caller is not allowed."""
     prefix = f"arn:aws:secretsmanager:{HERE.region}:123456789012:secret:"
     stores = Stores(allowed=lambda _action, resource: resource.startswith(f"{prefix}acme/"))

@@ -71,7 +71,7 @@ def test_refused_credentials_say_how_to_get_good_ones(code: str) -> None:
     assert (translated.code, translated.request_id, translated.retryable) == (code, "r-9", False)
 
 
-def test_a_role_that_cannot_be_assumed_is_told_from_the_call_that_needed_it() -> None:
+def test_a_role_that_cannot_be_assumed_and_the_call_that_needs_it_are_different_errors() -> None:
     cause = refused("AccessDenied", 403, "not authorized to perform: sts:AssumeRole", "AssumeRole")
     translated = to_aws_error(
         CredentialsUnavailable(cause, CredentialRequest(role="arn:aws:iam::111122223333:role/deployer")),

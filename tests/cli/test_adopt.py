@@ -394,7 +394,7 @@ def test_the_verb_finds_the_target_of_an_arn(tmp_path: Path) -> None:
     assert run(folder, "plan", "-t", "dev", "-t", "prod", "--detailed-exitcode").code == 0
 
 
-def test_another_stacks_resources_are_taken_over_by_name_of_the_stack_only(tmp_path: Path) -> None:
+def test_another_stacks_resources_are_adopted_by_name_of_the_stack_only(tmp_path: Path) -> None:
     spec: dict[str, Any] = {
         "channels": {"a": {"streamKey": {}, "recordingConfiguration": "vod"}, "b": {"protect": True}, "c": {}},
         "recordingConfigurations": {"vod": {"destinationConfiguration": {"s3": {"bucketName": "vod"}}}},

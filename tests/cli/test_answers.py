@@ -171,7 +171,7 @@ def test_an_answer_without_sessions_is_not_a_channel_that_was_never_live() -> No
 @pytest.mark.parametrize(
     ("service", "name", "arn"), [("SNS", "sns", "topic"), ("EVENTBRIDGE", "events", "event-bus/x")]
 )
-def test_a_notification_without_an_id_was_not_delivered(
+def test_a_notification_without_an_id_was_not_sent(
     monkeypatch: pytest.MonkeyPatch, service: str, name: str, arn: str
 ) -> None:
     bodies = {"sns": b"<PublishResponse><PublishResult/></PublishResponse>", "events": b"{}"}
@@ -194,7 +194,7 @@ def test_a_notification_without_an_id_was_not_delivered(
 
 
 @pytest.mark.parametrize(("body", "tag"), [(b"", ""), (b"x" * 100_000, '"1"')])
-def test_a_lock_in_s3_without_an_etag_or_of_any_size_is_not_believed(
+def test_a_lock_in_s3_without_an_etag_or_too_large_is_refused(
     monkeypatch: pytest.MonkeyPatch, body: bytes, tag: str
 ) -> None:
     headers = {"ETag": tag} if tag else {}

@@ -55,7 +55,7 @@ def found(folder: Path, *words: str) -> dict[tuple[str, str], Any]:
 
 
 def who(blame: Any) -> list[tuple[str, str]]:
-    return [(deed["who"].rpartition("/")[2], deed["event"]) for deed in blame["by"]]
+    return [(call["who"].rpartition("/")[2], call["event"]) for call in blame["by"]]
 
 
 def test_each_caller_is_named_for_their_changes_only(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -84,16 +84,16 @@ def test_each_caller_is_named_for_their_changes_only(tmp_path: Path, sandbox: Sa
     assert [who(blame) for (status, _), blame in blames.items() if status == "duplicate"] == [
         [("bob", "CreateChannel")]
     ]
-    deed = blames["missing", "channel/side"]["by"][0]
-    assert deed["who"] == user("carol")
-    assert deed["source"] == "an AWS SDK"
-    assert deed["at"].endswith("Z")
+    call = blames["missing", "channel/side"]["by"][0]
+    assert call["who"] == user("carol")
+    assert call["source"] == "an AWS SDK"
+    assert call["at"].endswith("Z")
     shown = run(folder, "drift", "--blame", "--format", "json", env=KEYS)
     validator("drift").validate(shown.json)
     for view in ("text", "markdown", "html", "junit"):
         text = run(folder, "drift", "--blame", "--format", view, env=KEYS).out
         assert user("alice") in text
-        assert deed["eventId"] in text
+        assert call["eventId"] in text
         assert text.count(SECRET) <= json.dumps(shown.json).count(SECRET), (
             "values come from the account, not from the trail"
         )
@@ -173,7 +173,7 @@ def test_days_out_of_bounds_are_refused(tmp_path: Path, words: tuple[str, ...], 
     assert said in shown.err
 
 
-def test_days_bound_what_is_looked_at(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_days_limit_the_lookup(tmp_path: Path, sandbox: Sandbox) -> None:
     folder = applied(tmp_path / "repo", sandbox)
     alice = as_("alice", sandbox)
     alice.update_channel(arn=arn_of(alice, "main"), latencyMode="NORMAL")

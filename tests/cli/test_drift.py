@@ -141,9 +141,9 @@ def test_every_view_says_that_it_is_of_a_part(folder: Path, view: str) -> None:
     assert "playback-restriction-policy/eu" not in shown.out
 
 
-@pytest.mark.parametrize("wish", ["--only", "--exclude"])
-def test_a_part_that_is_misspelt_is_no_calm(folder: Path, wish: str) -> None:
-    shown = run(folder, "drift", wish, "channel/mian")
+@pytest.mark.parametrize("option", ["--only", "--exclude"])
+def test_a_misspelt_part_is_an_error(folder: Path, option: str) -> None:
+    shown = run(folder, "drift", option, "channel/mian")
     assert (shown.code, shown.out) == (1, "")
     assert "did you mean channel/main or" in shown.err
 
@@ -188,7 +188,7 @@ def test_junit_has_a_suite_for_a_target_and_a_case_for_a_resource(folder: Path) 
     assert len(cases["stream-key/main"]) == 0, "a resource that is as the spec says passes"
 
 
-def test_a_target_that_cannot_be_read_is_said_beside_the_others(tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_read_is_reported_beside_the_others(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"main": {}}})
     project = (folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
     broken = '  away: {region: us-west-2, endpointUrl: "http://127.0.0.1:9"}\n'

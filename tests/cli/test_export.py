@@ -264,9 +264,9 @@ def test_an_id_that_the_stack_uses_is_not_given_twice(tmp_path: Path) -> None:
         (tmp_path / "ivs-reconciler.yaml").write_text(yaml.safe_dump({"stack": "acme", "targets": {"dev": target}}))
         assert export(tmp_path, "--name", "main").code == 0
         assert [*read(tmp_path, "specs/channels.yaml")["channels"]] == [f"main-{last(arn)}"]
-        doubled = export(tmp_path, "--out", "all", "--adopt-out", "all/adopt.yaml")
-        assert doubled.code == 2
-        assert "is a second resource of this address; it is left out" in doubled.err
+        repeated = export(tmp_path, "--out", "all", "--adopt-out", "all/adopt.yaml")
+        assert repeated.code == 2
+        assert "is a second resource of this address; it is left out" in repeated.err
         assert {*read(tmp_path, "all/channels.yaml")["channels"]} == {"main", f"main-{last(arn)}"}
         assert twin not in str(read(tmp_path, "all/adopt.yaml"))
 

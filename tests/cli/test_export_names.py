@@ -243,7 +243,7 @@ data "aws_ivs_stream_key" "a" {
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here")
-def test_terraform_makes_hands_over_and_both_plans_are_empty(tmp_path: Path) -> None:
+def test_terraform_creates_stops_managing_and_both_plans_are_empty(tmp_path: Path) -> None:
     code = tmp_path / "terraform"
     code.mkdir()
     (code / "main.tf").write_text(MAIN_TF)

@@ -75,7 +75,7 @@ LOOPS = {
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_loops_fill_no_memory(tmp_path: Path, name: str) -> None:
+def test_loops_are_bounded(tmp_path: Path, name: str) -> None:
     text, said = LOOPS[name]
     folder = stack(tmp_path, {})
     (folder / "specs" / "live.yaml").write_text(text)

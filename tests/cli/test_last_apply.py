@@ -63,7 +63,7 @@ def test_a_list_without_most_of_many_is_refused_and_one_without_a_few_is_not(app
     assert "AWS lists 5 of the 12 channels recorded at the last apply, so 7 would be recreated" in planned.err
 
 
-def test_the_only_resource_of_a_kind_may_be_lost_and_made_again(applied: Path) -> None:
+def test_the_only_resource_of_a_kind_may_be_lost_and_recreated(applied: Path) -> None:
     with outside(applied) as (ivs, _):
         (policy,) = ivs.list_playback_restriction_policies()["playbackRestrictionPolicies"]
         ivs.delete_playback_restriction_policy(arn=policy["arn"])
@@ -72,7 +72,7 @@ def test_the_only_resource_of_a_kind_may_be_lost_and_made_again(applied: Path) -
     assert run(applied, "plan", "--detailed-exitcode").code == 0
 
 
-def test_what_left_the_spec_and_the_account_is_no_doubt(applied: Path) -> None:
+def test_a_resource_gone_from_spec_and_account_is_not_unknown(applied: Path) -> None:
     vanish(applied, {f"c{number:02}" for number in range(12)})
     rewrite(applied, {"playbackRestrictionPolicies": {"eu": {"allowedCountries": ["DE"]}}})
     assert run(applied, "plan").code == 0

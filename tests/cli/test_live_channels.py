@@ -137,7 +137,7 @@ def test_a_channel_that_leaves_is_stopped_then_deleted(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("last", ["DeleteStreamKey", "StopStream", "UpdateChannel", "TagResource"])
-def test_a_stop_that_was_interrupted_anywhere_is_mended_by_the_next_apply(stage: Stage, last: str) -> None:
+def test_a_stop_that_was_interrupted_anywhere_is_completed_by_the_next_apply(stage: Stage, last: str) -> None:
     """Everything after one call fails, as if the process had been killed there."""
     after = {
         "DeleteStreamKey": "StopStream",

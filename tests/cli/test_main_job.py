@@ -38,7 +38,7 @@ def test_from_an_empty_account_through_drift_to_a_repaired_one(tmp_path: Path) -
     assert run(folder, "drift").code == 0
 
 
-def test_the_key_born_with_a_channel_is_taken_over_and_never_made_twice(applied: Path) -> None:
+def test_the_key_created_with_a_channel_is_adopted_and_never_created_twice(applied: Path) -> None:
     with outside(applied) as (ivs, sandbox):
         (key,) = ivs.list_stream_keys(channelArn=arn_of(ivs, "main-stage"), maxResults=50)["streamKeys"]
         assert key["tags"]["ivs-reconciler:id"] == "main-stage"
@@ -62,7 +62,7 @@ def test_a_changed_spec_that_is_not_applied_is_pending_and_not_drift(applied: Pa
     assert "main-stage" in drift.out
 
 
-def test_what_left_the_spec_stays_until_prune_is_granted(applied: Path) -> None:
+def test_orphaned_resources_stay_until_prune_is_enabled(applied: Path) -> None:
     rewrite(applied, {"channels": {"main-stage": {"streamKey": {}, "tags": {"event": "keynote"}}}})
     plan = run(applied, "plan")
     assert plan.code == 0

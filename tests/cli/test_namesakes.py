@@ -46,7 +46,7 @@ def pem() -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def test_nothing_is_created_beside_what_nobody_owns(tmp_path: Path) -> None:
+def test_nothing_is_created_beside_an_unowned_resource(tmp_path: Path) -> None:
     key = pem()
     spec: dict[str, object] = {
         "channels": {"one": {}, "two": {}, "bare": {"name": ""}, "free": {}},

@@ -333,7 +333,7 @@ SINK = Sink(Store.SECRETS_MANAGER, "acme/c")
 
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-def test_stopped_after_any_step_a_rotation_goes_on_and_makes_one_key(world: World, steps: int, asked: bool) -> None:
+def test_stopped_after_any_step_a_rotation_continues_and_makes_one_key(world: World, steps: int, asked: bool) -> None:
     before = keys("1", SINK)
     world.carry_out(surveyed(world, before))
     spec = before if asked else keys("2", SINK)
@@ -387,7 +387,7 @@ def test_a_create_whose_answer_is_lost_is_found_again_and_not_the_key_that_was_d
 
 
 @pytest.mark.parametrize("effect", ["truncate", "error", "html", "reset"])
-def test_an_answer_that_breaks_on_its_way_shows_nothing_of_the_value(world: World, effect: str) -> None:
+def test_a_broken_answer_shows_nothing_of_the_value(world: World, effect: str) -> None:
     world.carry_out(surveyed(world, keys("1")))
     world.control.add_fault(effect, operation="GetStreamKey", when="after", times=50)
     screen = Screen()

@@ -32,12 +32,12 @@ def folder(tmp_path: Path) -> Path:
     "words", [("plan",), ("apply", "--auto-approve"), ("apply", "--auto-approve", "--format", "json")]
 )
 @pytest.mark.parametrize(
-    "wish", [("--only", "channel/mian-stage"), ("--exclude", "channel/mian-stage"), ("--only", "channel/x*")]
+    "option", [("--only", "channel/mian-stage"), ("--exclude", "channel/mian-stage"), ("--only", "channel/x*")]
 )
-def test_a_misspelt_address_is_no_success(folder: Path, words: tuple[str, ...], wish: tuple[str, str]) -> None:
-    ran = run(folder, *words, *wish)
+def test_a_misspelt_address_is_no_success(folder: Path, words: tuple[str, ...], option: tuple[str, str]) -> None:
+    ran = run(folder, *words, *option)
     assert ran.code == 1
-    assert f"{wish[0]} {wish[1]}: no address in the spec or managed by this stack" in ran.err
+    assert f"{option[0]} {option[1]}: no address in the spec or managed by this stack" in ran.err
     with outside(folder) as (ivs, _):
         assert ivs.list_channels()["channels"] == []
 
@@ -49,7 +49,7 @@ def test_an_address_of_one_target_is_enough(folder: Path) -> None:
     assert run(folder, "plan", "-t", "test", "--only", "channel/of-dev").code == 1
 
 
-def test_what_left_the_spec_and_is_still_there_can_be_named(folder: Path) -> None:
+def test_an_orphaned_resource_can_be_named(folder: Path) -> None:
     assert run(folder, "apply", "--auto-approve").code == 0
     rewrite(folder, {"channels": {"main-stage": {}}})
     gone = run(

@@ -87,7 +87,7 @@ def test_the_inventory_has_what_aws_reports_and_is_kept_in_the_store_alone(tmp_p
         assert world.store.inventory("dev") == inventory
 
 
-def test_a_new_commit_is_looked_at_at_once(tmp_path: Path) -> None:
+def test_a_new_commit_is_reconciled_at_once(tmp_path: Path) -> None:
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY, interval=36_000)) as world:
         world.settle()
         commit = world.repo.commit({"specs/dev.yaml": {"channels": {"main-stage": {}, "side-stage": {}, "third": {}}}})
@@ -276,7 +276,7 @@ def test_a_target_that_left_the_project_keeps_what_it_has(tmp_path: Path) -> Non
             assert len(ivs.list_channels()["channels"]) == 2
 
 
-def test_a_restart_goes_on_from_what_was_known_without_the_forge(tmp_path: Path) -> None:
+def test_a_restart_continues_from_the_mirror_without_the_forge(tmp_path: Path) -> None:
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         world.repo.folder.rename(tmp_path / "away")
@@ -369,7 +369,7 @@ def test_a_list_without_most_resources_is_refused_and_one_without_stream_keys_is
         )
 
 
-def test_one_lost_resource_of_several_is_made_again(tmp_path: Path) -> None:
+def test_one_lost_resource_of_several_is_recreated(tmp_path: Path) -> None:
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         ivs.delete_channel(arn=arn_of(ivs, "main-stage"))
@@ -584,7 +584,7 @@ def begin_on_a_fresh_disk(world: World) -> None:
 THREE = {"channels": {**dict(SPEC["channels"]), "third-stage": {}}}  # type: ignore[call-overload]
 
 
-def test_on_a_fresh_disk_git_tells_missing_from_pending(tmp_path: Path) -> None:
+def test_on_an_empty_disk_git_distinguishes_missing_from_pending(tmp_path: Path) -> None:
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world, world.ivs() as ivs:
         world.settle()
         world.repo.commit({"specs/dev.yaml": THREE})
@@ -596,7 +596,7 @@ def test_on_a_fresh_disk_git_tells_missing_from_pending(tmp_path: Path) -> None:
         assert world.last().message == ""
 
 
-def test_of_a_long_history_only_the_newest_commits_tell(tmp_path: Path) -> None:
+def test_of_a_long_history_only_the_newest_commits_decide(tmp_path: Path) -> None:
     with World(tmp_path, schedule=Schedule(mode=Mode.APPLY)) as world:
         world.settle()
         applied = world.repo.head

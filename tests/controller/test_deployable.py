@@ -136,7 +136,7 @@ def test_every_command_is_one_that_the_program_takes() -> None:
         assert (args.command, args.config_file.endswith("controller.yaml")) == ("run", True)
 
 
-def test_the_image_is_not_root_and_takes_its_bases_from_wherever_the_builder_does() -> None:
+def test_the_image_is_not_root_and_takes_its_bases_from_the_registry_of_the_builder() -> None:
     steps = dockerfile()
     assert [rest.split()[0] for word, rest in steps if word == "FROM"] == ["${PYTHON}", "${PYTHON}"]
     (default,) = (rest.partition("=")[2] for word, rest in steps if word == "ARG")

@@ -72,7 +72,7 @@ def test_targets_that_were_swapped_are_observed_until_they_are_accepted(tmp_path
     ],
     ids="+".join,
 )
-def test_whatever_moves_a_target_takes_its_mode(tmp_path: Path, change: dict[str, str | None]) -> None:
+def test_any_move_of_a_target_takes_its_mode(tmp_path: Path, change: dict[str, str | None]) -> None:
     with World(tmp_path, schedule=WRITER, spec={"channels": {"a": {}}}) as world:
         world.settle()
         world.sandboxes["dev"].control.clear_calls()

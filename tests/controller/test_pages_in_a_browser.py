@@ -100,7 +100,7 @@ def test_times_are_relative_or_local_with_the_exact_ones_on_hover(tab: Tab, site
     tab.send("Emulation.setTimezoneOverride", timezoneId="")
 
 
-def test_a_page_stays_current_while_nobody_is_busy_with_it_and_says_when_it_cannot(
+def test_a_page_refreshes_while_it_is_not_in_use_and_reports_when_it_cannot(
     tab: Tab, site: tuple[str, Store, Frozen]
 ) -> None:
     url, store, _ = site

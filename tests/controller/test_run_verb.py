@@ -243,7 +243,7 @@ def raw(controller: Running, sent: bytes) -> bytes:
     return answer
 
 
-def test_a_stop_lets_calls_in_flight_finish_and_the_next_start_goes_on(
+def test_a_stop_lets_in_flight_calls_finish_and_the_next_start_continues(
     tmp_path: Path, repo: Repo, sandbox: Sandbox
 ) -> None:
     repo.commit({"specs/live.yaml": {"channels": {f"stage-{number:02}": {} for number in range(24)}}})

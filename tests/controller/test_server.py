@@ -149,7 +149,7 @@ def test_a_request_that_ends_after_the_server_writes_to_no_other_file() -> None:
         assert written.read() == b""
 
 
-def test_connections_that_send_nothing_shut_nobody_out() -> None:
+def test_connections_that_send_nothing_block_no_other_client() -> None:
     with listening(30) as port:
         half = [b"", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n"]
         opened = []

@@ -40,7 +40,7 @@ def csrf_of(controller: Running, cookie: str, path: str = "/targets/dev") -> str
     return values.pop()
 
 
-def test_buttons_work_for_a_signed_in_browser_and_for_nobody_else(tmp_path: Path) -> None:
+def test_buttons_work_for_a_signed_in_browser_only(tmp_path: Path) -> None:
     repo, token = a_repo(tmp_path), tmp_path / "token"
     token.write_text("a-long-random-token\n")
     with running(tmp_path, "--repo", str(repo.folder), *SLOW, "--control-token-file", str(token)) as controller:

@@ -47,7 +47,7 @@ def test_a_spec_that_changed_since_is_pending() -> None:
     assert (report.drifted, report.pending) == (False, True)
 
 
-def test_drift_and_pending_are_told_apart_between_resources() -> None:
+def test_drift_and_pending_are_distinguished_between_resources() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE, tags={"stray": "1"}), of(MAIN, tags={SPEC: "before"})))
     assert statuses(report) == {
         "recording-configuration/archive": DriftStatus.DRIFT,
@@ -124,7 +124,7 @@ def test_tags_of_ours_that_were_taken_off_show_as_what_they_make() -> None:
     assert statuses(without_spec) == {"channel/main": DriftStatus.DRIFT}
 
 
-def test_a_key_that_is_not_taken_over_is_missing() -> None:
+def test_a_key_that_is_not_adopted_is_missing() -> None:
     key = wanted("stream-key/main")
     report = drift(desired(ARCHIVE, MAIN, key), live(of(ARCHIVE), of(MAIN), unowned("stream-key/main")))
     assert statuses(report) == {"stream-key/main": DriftStatus.MISSING}

@@ -618,7 +618,7 @@ def test_a_file_that_is_no_report_is_refused(forge: Forge, tmp_path: Path, conte
     assert forge.calls == []
 
 
-def test_the_plan_file_and_what_is_commented_tell_the_commits(forge: Forge, tmp_path: Path) -> None:
+def test_the_plan_file_and_the_comment_name_the_commits(forge: Forge, tmp_path: Path) -> None:
     folder = stack(repository(tmp_path / "repo"), SPEC)
     trial = commit(folder)
     forge.parents[trial] = [BASE, HEAD]

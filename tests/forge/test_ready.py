@@ -230,7 +230,7 @@ def test_a_plan_that_a_guardrail_refuses_fails_the_step_and_is_commented_all_the
     assert "would be refused" in forge.bodies()[0]
 
 
-def test_a_fork_gets_the_difference_in_the_summary_and_the_job_goes_on(
+def test_a_fork_gets_the_difference_in_the_summary_and_the_job_continues(
     clone: Path, program: Path, forge: Forge, tmp_path: Path
 ) -> None:
     job = Job(clone, program, github(forge, tmp_path, token="ghs_fork", head=forge.heads[12]))

@@ -136,7 +136,7 @@ def test_loops_and_placeholders_are_those_of_the_commit(repo: Path) -> None:
     assert drift(repo)[:2] == (2, {"channel/loop-b": "missing", "channel/loop-c": "pending"})
 
 
-def test_what_git_cannot_tell_is_said_and_exits_as_before(repo: Path, tmp_path: Path) -> None:
+def test_what_git_cannot_distinguish_is_reported_and_exits_as_before(repo: Path, tmp_path: Path) -> None:
     first = git(repo, "rev-parse", "HEAD")
     rewrite(repo, NEW)
     commit(repo)
@@ -244,7 +244,7 @@ def test_an_apply_with_nothing_to_do_corrects_an_unknown_commit_once(tmp_path: P
         assert (ran.code, "the commit of this apply was not recorded" in ran.err) == (0, True)
 
 
-def test_outside_a_repository_no_tag_is_written_and_an_older_one_is_no_longer_believed(repo: Path) -> None:
+def test_outside_a_repository_no_tag_is_written_and_an_older_one_is_no_longer_used(repo: Path) -> None:
     shutil.rmtree(repo / ".git")
     rewrite(repo, NEW)
     apply(repo)
@@ -263,7 +263,7 @@ def test_outside_a_repository_no_tag_is_written_and_an_older_one_is_no_longer_be
         ({"specs/live.yaml": "channels: 3"}, "the spec of commit {then}, the last applied, is not valid: "),
     ],
 )  # fmt: skip
-def test_a_commit_whose_spec_cannot_be_read_tells_nothing_and_that_is_said(
+def test_a_commit_whose_spec_cannot_be_read_decides_nothing_and_is_reported(
     repo: Path, files: dict[str, str | tuple[str, str] | None], said: str
 ) -> None:
     for name, content in files.items():
@@ -284,7 +284,7 @@ def test_a_commit_whose_spec_cannot_be_read_tells_nothing_and_that_is_said(
     assert said.format(then=then[:10]) in notes
 
 
-def test_several_commits_tell_together_and_too_many_do_not(repo: Path) -> None:
+def test_several_commits_decide_together_and_too_many_do_not(repo: Path) -> None:
     rewrite(repo, NEW)
     commit(repo)
     apply(repo)
@@ -441,7 +441,7 @@ def test_the_commit_is_unknown_until_everything_is_created(tmp_path: Path) -> No
         assert run(folder, "plan", "--detailed-exitcode", env=env).code == 0
 
 
-def test_accepting_drift_tells_missing_from_pending_in_the_same_way(repo: Path) -> None:
+def test_accepting_drift_distinguishes_missing_from_pending_in_the_same_way(repo: Path) -> None:
     rewrite(repo, NEW)
     commit(repo)
     pending = run(repo, "drift", "--accept", "channel/three")

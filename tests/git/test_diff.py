@@ -150,7 +150,7 @@ def test_no_checkout_changes_and_no_credentials_or_network_are_needed(repo: Path
     assert not (repo / ".sandbox").exists()
 
 
-def test_the_exit_code_tells_differences_only_when_asked(repo: Path) -> None:
+def test_the_exit_code_shows_differences_only_when_asked(repo: Path) -> None:
     assert diff(repo, "base..head").code == 0
     assert diff(repo, "base..base", "--detailed-exitcode").code == 0
 
@@ -173,7 +173,7 @@ def test_a_comparison_calls_nothing_in_sync_and_blames_no_account(repo: Path) ->
     assert "`(empty)`" not in diff(repo, "HEAD..HEAD", "--format", "markdown").out
 
 
-def test_a_resource_that_left_the_spec_is_a_difference_also_where_it_stays(repo: Path) -> None:
+def test_a_resource_removed_from_the_spec_is_a_difference_also_if_it_stays(repo: Path) -> None:
     content = yaml.safe_load((repo / "specs" / "live.yaml").read_text(encoding="utf-8"))
     del content["channels"]["new"]
     rewrite(repo, content)
@@ -431,7 +431,9 @@ def test_without_git_it_is_said_so(repo: Path, tmp_path: Path, verb: tuple[str, 
     assert shown.err.endswith("git is not installed, or not on PATH; install it\n")
 
 
-def test_a_directory_without_a_commit_is_told_from_one_that_git_cannot_read(repo: Path, tmp_path: Path) -> None:
+def test_a_directory_without_a_commit_and_one_that_git_cannot_read_are_different_errors(
+    repo: Path, tmp_path: Path
+) -> None:
     plain = tmp_path / "plain"
     shutil.copytree(repo, plain, ignore=shutil.ignore_patterns(".git"))
     plan = ("plan", "--base", "main")

@@ -308,7 +308,7 @@ def test_a_plan_survives_json_and_holds_no_private_key(situation: tuple[DesiredS
 
 @TRIED
 @given(situations())
-def test_a_plan_is_fresh_until_it_is_applied_and_stale_after(situation: tuple[DesiredState, LiveState]) -> None:
+def test_a_plan_is_valid_until_it_is_applied_and_stale_after(situation: tuple[DesiredState, LiveState]) -> None:
     spec, now = situation
     plan = plan_of(spec, now)
     assert changes_since_plan(plan, spec, now) == ()
@@ -330,7 +330,7 @@ def test_drift_is_reported_when_and_only_when_something_differs(situation: tuple
 
 @TRIED
 @given(situations(), st.integers(0, 2), st.integers(0, 2), st.integers(0, 1000))
-def test_a_plan_that_is_not_refused_fits_whatever_order_its_steps_come_in(
+def test_a_plan_that_is_not_refused_fits_the_quotas_in_any_order_of_its_steps(
     situation: tuple[DesiredState, LiveState], channels: int, recordings: int, seed: int
 ) -> None:
     spec, now = situation

@@ -165,7 +165,7 @@ def test_nothing_of_it_knows_another_home(tmp_path: Path) -> None:
     assert code(find, env={**os.environ, "HOME": str(tmp_path)}) == (0, "", "")
 
 
-def test_a_fresh_one_is_a_new_interpreter() -> None:
+def test_a_new_one_is_a_new_interpreter() -> None:
     look = "import sys; print('tests.preloaded.server' in sys.orig_argv, flush=True)"
     assert code(look, fresh=True)[1].splitlines()[0] == "False"
 

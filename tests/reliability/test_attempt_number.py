@@ -69,7 +69,7 @@ def test_it_is_left_out_where_tags_are_many(world: World) -> None:
     } == {"few": True, "many": False}
 
 
-def test_it_makes_room_for_the_tags_of_the_spec(world: World) -> None:
+def test_it_makes_space_for_the_tags_of_the_spec(world: World) -> None:
     world.apply(desired(wanted("channel/a", tags=tagged(MAX_TAGS_WITH_ATTEMPT - 1))))
     full = desired(wanted("channel/a", tags=tagged(MAX_TAGS - 1), protect=True))
     result = world.apply(full)

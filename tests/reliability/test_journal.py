@@ -33,7 +33,7 @@ def test_nothing_is_known_where_there_is_no_journal(tmp_path: Path) -> None:
     assert last_run(tmp_path, "prod") is None
 
 
-def test_a_run_torn_out_of_its_work_is_not_ended_and_says_what_was_under_way(tmp_path: Path) -> None:
+def test_a_killed_run_is_not_ended_and_names_its_in_flight_calls(tmp_path: Path) -> None:
     def torn() -> None:
         with Journal(tmp_path, "prod", "123456789012") as journal:
             journal.step_started(A, "CreateChannel")

@@ -314,7 +314,7 @@ class Account(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_whatever_happens_ends_well() -> None:
+def test_every_sequence_of_events_ends_well() -> None:
     run_state_machine_as_test(
         Account,
         settings=settings(

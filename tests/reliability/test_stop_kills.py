@@ -76,7 +76,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield Stage(tmp_path / "repo", front)
 
 
-def test_killed_at_each_call_the_same_apply_goes_on(stage: Stage) -> None:
+def test_killed_at_each_call_the_same_apply_continues(stage: Stage) -> None:
     killed = []
     for nth in range(20):
         stage.due()

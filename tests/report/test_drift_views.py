@@ -135,7 +135,7 @@ def test_a_drift_report_in_markdown_looks_as_it_did() -> None:
     assert matches_golden("drift.md", markdown.render_drift(the_small_report(), facts={"Commit": "3f2c1d0b9a"}))
 
 
-def test_a_thousand_targets_that_could_not_be_read_leave_room_for_the_report_of_the_others() -> None:
+def test_a_thousand_targets_that_could_not_be_read_leave_space_for_the_report_of_the_others() -> None:
     failed = {f"t{number:03}": "missing permission ivs:ListChannels " * 6 for number in range(1000)}
     text = markdown.render_drift(the_small_report(), limit=65_536, failed=failed)
     assert text.startswith("**1,001 targets: 1 with drift, 1,000 failed**\n\nFailed:\n\n- `t000`: ")
@@ -258,6 +258,6 @@ def test_a_long_drift_report_keeps_the_names_of_what_drifted() -> None:
     assert all(f"! {finding.address}: name\n" in text for finding in found)
 
 
-def test_a_limit_without_room_for_the_counts_is_refused() -> None:
+def test_a_limit_that_is_too_small_for_the_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="limit of 50 bytes is too small"):
         markdown.render_drift(the_small_report(), limit=50)

@@ -124,7 +124,7 @@ def test_no_text_in_a_plan_breaks_out_of_its_place(plan: Plan) -> None:
     assert is_whole(html.render_plan(plan))
 
 
-def test_an_id_is_sanitized_wherever_it_is_shown() -> None:
+def test_an_id_is_sanitized_in_every_view() -> None:
     text = html.render_plan(a_plan(a_target(an_action(Verb.DELETE, "channel/left\u202e\ud800"))))
     assert is_whole(text)
     assert "\u202e" not in text

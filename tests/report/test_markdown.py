@@ -241,7 +241,7 @@ def test_results_of_several_targets_are_in_one_table() -> None:
     assert markdown.render_results(failed, failed, limit=300).startswith("Apply partially failed (2): 4 done, 2 failed")
 
 
-def test_a_limit_without_room_for_the_counts_is_refused() -> None:
+def test_a_limit_that_is_too_small_for_the_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="limit of 100 bytes is too small: the counts need"):
         markdown.render_targets(the_small_target(), limit=300, reserve=200)
 

@@ -67,7 +67,7 @@ def test_other_projects_get_fixtures_from_the_plugin(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_the_plugin_is_found_wherever_the_project_is_installed() -> None:
+def test_the_plugin_is_found_in_every_installation() -> None:
     (found,) = importlib.metadata.entry_points(group="pytest11", name="ivs_sandbox")
     assert found.value == "reconciler.sandbox.pytest_plugin"
 

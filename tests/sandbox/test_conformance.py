@@ -202,7 +202,7 @@ def test_unknown_members_are_ignored_and_nulls_count_as_absent(quiet: Sandbox) -
     assert json.loads(answer.body)["channel"]["name"] == ""
 
 
-def test_the_wrong_resource_arn_pattern_of_the_model_is_mended() -> None:
+def test_the_wrong_resource_arn_pattern_of_the_model_is_corrected() -> None:
     assert MODEL.shapes["ResourceArn"]["pattern"].startswith("arn:aws:ivs:[a-z0-9-]+:[0-9]+:[a-z-]+/")
 
 

@@ -74,7 +74,7 @@ def test_every_instruction_is_one_that_builders_know() -> None:
     assert {word for word, _ in instructions()} <= known
 
 
-def test_base_images_come_from_wherever_the_builder_gets_its_own() -> None:
+def test_base_images_come_from_the_registry_of_the_builder() -> None:
     (default,) = (rest.partition("=")[2] for word, rest in instructions() if word == "ARG")
     images = [rest.split()[0] for word, rest in instructions() if word == "FROM"]
     assert images == ["${PYTHON}", "${PYTHON}"]

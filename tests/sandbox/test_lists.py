@@ -120,7 +120,7 @@ def test_a_token_only_fits_the_listing_it_came_from(ivs: Any, client: Any) -> No
     assert refusal(client(region="eu-west-1").list_channels, nextToken=token) == BAD
 
 
-def test_lag_hides_fresh_creates_and_keeps_showing_deletes(ivs: Any, sandbox: Sandbox) -> None:
+def test_lag_hides_new_resources_and_keeps_showing_deleted_ones(ivs: Any, sandbox: Sandbox) -> None:
     sandbox.control.set_lag(create=5, delete=5)
     arn = ivs.create_channel(name="late")["channel"]["arn"]
     assert refusal(ivs.get_channel, arn=arn) == (404, "ResourceNotFoundException")

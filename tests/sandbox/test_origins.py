@@ -119,7 +119,7 @@ def test_an_accepted_page_may_ask_send_and_read(serving: Sandbox, origin: str) -
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
-def test_a_foreign_host_is_refused_on_every_path(serving: Sandbox, host: str) -> None:
+def test_an_unknown_host_is_refused_on_every_path(serving: Sandbox, host: str) -> None:
     before = channels(serving)
     for method, path in PATHS:
         more: dict[str, str]

@@ -162,7 +162,7 @@ def test_five_thousand_channels_are_found_filtered_and_paged(full: Sandbox) -> N
     assert f"<pre>export {full.client_settings(full.endpoint_url)}</pre>" in overview
 
 
-def test_a_search_does_not_tell_what_is_in_a_secret(full: Sandbox) -> None:
+def test_a_search_does_not_reveal_secrets(full: Sandbox) -> None:
     (row,) = full.control.inventory(text="stage-0000")
     (key,) = full.control.resource(row["arn"])["children"]
     ivs = boto3.client("ivs", endpoint_url=full.endpoint_url, region_name=REGION, aws_access_key_id=ACCOUNT, aws_secret_access_key="any")  # fmt: skip

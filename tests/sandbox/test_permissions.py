@@ -125,7 +125,7 @@ def test_credentials_expire_in_the_middle_of_a_run_and_new_ones_work(client: Any
     assert len(new.list_channels()["channels"]) == 1
 
 
-def test_a_configured_key_expires_with_the_clock_even_where_signatures_are_not_looked_at(session: Any) -> None:
+def test_a_configured_key_expires_with_the_clock_also_where_signatures_are_not_verified(session: Any) -> None:
     clock = VirtualClock()
     with Sandbox(clock=clock, accounts={"ASIAGUEST": AccessKey("111122223333", expires=clock.now() + 60)}) as sandbox:
         ivs = session.client(

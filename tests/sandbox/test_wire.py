@@ -196,7 +196,7 @@ def test_unsigned_requests_fall_into_the_default_account_and_region(raw: http.cl
         ("localhost", "us-west-2"),
     ],
 )
-def test_both_styles_of_the_services_host_name_tell_the_region_and_a_signature_overrules_them(
+def test_both_styles_of_the_services_host_name_give_the_region_and_a_signature_overrides_them(
     sandbox: Sandbox, host: str, region: str
 ) -> None:
     unsigned = sandbox.handle(Request("POST", "/CreateChannel", headers={"host": host}, body=b"{}"))
@@ -207,7 +207,7 @@ def test_both_styles_of_the_services_host_name_tell_the_region_and_a_signature_o
     assert ":ivs:us-west-2:" in json.loads(signed.body)["channel"]["arn"]
 
 
-def test_the_control_api_tells_its_versions(raw: http.client.HTTPConnection) -> None:
+def test_the_control_api_returns_its_versions(raw: http.client.HTTPConnection) -> None:
     answer, body = ask(raw, "GET", "/_sandbox/version", b"")
     found = json.loads(body)
     assert (answer.status, found["control"], found["format"], found["model"]) == (200, 1, FORMAT, "2020-07-14")

@@ -115,7 +115,7 @@ def test_an_empty_folder_is_a_problem_that_names_the_pattern(tmp_path: Path) -> 
     ]
 
 
-def test_the_problem_of_a_target_s_own_pattern_stands_at_that_pattern(tmp_path: Path) -> None:
+def test_the_problem_of_a_target_s_own_pattern_is_at_that_pattern(tmp_path: Path) -> None:
     project = "stack: acme\ntargets:\n  dev:\n    region: us-west-2\n    sandbox: x.db\n    specs: [none/*.yaml]\n"
     assert problems_of(write(tmp_path, {}, project)) == [
         'ivs-reconciler.yaml:6:13: pattern "none/*.yaml" matches no files: directory none/ does not exist; create it, or correct the pattern'

@@ -115,7 +115,7 @@ def test_a_merge_of_a_merge_reaches_all_the_way_down() -> None:
     assert read("a: &a {k: 1}\nb: &b {<<: *a, l: 2}\nc: {<<: *b}\n")["c"] == {"k": 1, "l": 2}
 
 
-def test_aliases_stand_for_values_and_keys_and_may_be_defined_anew() -> None:
+def test_aliases_are_values_and_keys_and_may_be_redefined() -> None:
     assert read("a: &x one\nb: *x\n*x : c\nd: &x two\ne: *x\n") == {
         "a": "one",
         "b": "one",

@@ -74,7 +74,7 @@ def test_a_secret_in_a_spec_is_not_repeated(text: str, secret: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("bad", ["", "      bad indentation: [\n", "  second: !Tag x\n"])
-def test_an_inline_private_key_is_not_repeated_whatever_else_is_wrong(bad: str, tmp_path: Path) -> None:
+def test_an_inline_private_key_is_not_repeated_beside_other_problems(bad: str, tmp_path: Path) -> None:
     text = f"playbackKeyPairs:\n  web:\n    publicKeyMaterial: |\n{INDENTED}{bad}"
     assert "CANARY" not in everything_said(write(tmp_path, {"specs/a.yaml": text}))
 

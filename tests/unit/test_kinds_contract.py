@@ -96,7 +96,7 @@ def test_a_resource_is_named_by_the_parameter_that_the_row_says(kind: Kind) -> N
         assert kind.identifier in input_of(kind, kind.update).members
 
 
-def test_an_arn_tells_its_kind(kind: Kind) -> None:
+def test_an_arn_has_its_kind(kind: Kind) -> None:
     arn = f"arn:aws:{kind.service.prefix}:us-west-2:123456789012:{kind.arn_type}/AbCdEfGh1234"
     assert kind_of(arn) is kind
     pattern = input_of(kind, kind.get).members[kind.identifier].metadata["pattern"]

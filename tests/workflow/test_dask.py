@@ -192,9 +192,7 @@ def test_a_worker_of_another_version_is_named() -> None:
     )
 
 
-def test_over_tls_a_plan_is_the_same_and_who_has_no_certificate_is_told_what_to_set(
-    fleet: Path, tmp_path: Path
-) -> None:
+def test_over_tls_a_plan_is_the_same_and_a_missing_certificate_is_named(fleet: Path, tmp_path: Path) -> None:
     """One scheduler and one worker, with the certificates of an authority of their own."""
     ours, theirs, at = tmp_path / "ours", tmp_path / "theirs", tmp_path / "scheduler.json"
     for folder in (ours, theirs):
@@ -236,7 +234,7 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
 
 
-def test_drift_tells_missing_from_pending_by_the_repository_of_this_machine(
+def test_drift_distinguishes_missing_from_pending_by_the_repository_of_this_machine(
     empty: Path, server: Sandbox, cluster: Cluster
 ) -> None:
     (empty / ".gitignore").write_text("/.ivs-reconciler/\n/credentials\n/*.lock\n", "utf-8")

@@ -385,7 +385,7 @@ def test_a_request_to_stop_reaches_the_work(cluster: Cluster) -> None:
         assert executor.run(worked, tasks("a", "waits"), stops={"waits": stop}) == ["a done", "stopped"]
 
 
-def test_a_result_is_handed_over_before_the_other_tasks_have_ended(cluster: Cluster) -> None:
+def test_a_result_is_returned_before_the_other_tasks_have_ended(cluster: Cluster) -> None:
     for executor in (Processes(2), cluster.executor):
         stop, seen = threading.Event(), list[object]()
 

@@ -403,7 +403,7 @@ def test_apply_is_refused_during_another_apply_and_plan_and_drift_are_not(tmp_pa
     assert run(folder, "unlock").out.strip().endswith("is free")
 
 
-def test_the_lock_is_free_after_an_apply_whatever_its_end(tmp_path: Path) -> None:
+def test_the_lock_is_free_after_every_end_of_an_apply(tmp_path: Path) -> None:
     folder = project(tmp_path / "repo", {"file": "lock.json"})
     assert run(folder, "apply", "--auto-approve").code == 0
     assert holder_from_json((folder / "lock.json").read_bytes()).released

@@ -152,7 +152,7 @@ def test_a_long_message_is_cut_and_says_so() -> None:
     assert (len(body["new"]), body["counts"]["new"]) == (200, 500)
 
 
-def test_a_memory_that_cannot_be_written_is_said() -> None:
+def test_a_notification_state_that_cannot_be_written_is_reported() -> None:
     class Full(Kept):
         def keep(self, channel: str, target: str, known: KnownFindings, /) -> None:
             raise OSError(28, "No space left on device")

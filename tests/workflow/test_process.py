@@ -135,7 +135,7 @@ def torn(root: Path, pid: int, mark: str | None) -> None:
     path.write_text(json.dumps(line, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def test_a_journal_tells_a_run_that_goes_on_from_one_whose_number_lives_on(tmp_path: Path, other: int) -> None:
+def test_a_journal_distinguishes_a_running_process_from_another_one_with_its_number(tmp_path: Path, other: int) -> None:
     for mark, running in (
         (process_identity(other), True),
         (reused(other), False),

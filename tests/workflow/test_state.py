@@ -66,7 +66,7 @@ def content_of(s3: Any, key: str) -> dict[str, Any]:
     return found
 
 
-def test_another_machine_tells_missing_from_pending(folder: Path, s3: Any, prefix: str) -> None:
+def test_another_machine_distinguishes_missing_from_pending(folder: Path, s3: Any, prefix: str) -> None:
     record = content_of(s3, key_of(prefix))
     assert record["addresses"] == ["channel/one", "channel/two", "stream-key/two"]
     assert "sk_" not in json.dumps(record)
