@@ -111,17 +111,17 @@ def open_controller(
     Raises ``UsageError`` if another controller has locked the directory.
     """
     _make_state_directory(folder)
-    with (
-        interruptible() as stop,
-        os.fdopen(os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as handle,
-    ):
+    with contextlib.ExitStack() as opened:
+        stop = opened.enter_context(interruptible())
+        lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = opened.enter_context(os.fdopen(lock, "w"))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(
                 f"another controller uses {folder}; stop it, or use another directory with --state"
             ) from None
-        store = open_store(folder, options)
+        store = opened.enter_context(contextlib.closing(open_store(folder, options)))
         notifier = Notifier(
             store, os.environ, observer.on_delivery, now=time.time, sleep=time.sleep, public_url=options.public_url
         )
@@ -156,7 +156,6 @@ def open_controller(
             draw=draw,
         )
         yield controller, store, stop
-        store.close()
 
 
 def _rules(options: Options, config: str | None) -> ProjectRules:

@@ -113,11 +113,14 @@ class Store:
             with contextlib.suppress(OSError):  # another user's file keeps its permissions
                 own.chmod(0o600)
         try:
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._prepare(path)
+            with contextlib.ExitStack() as opened:
+                self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+                opened.callback(self._db.close)
+                self._db.row_factory = sqlite3.Row
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._prepare(path)
+                opened.pop_all()
         except sqlite3.DatabaseError as error:
             raise UsageError(
                 f"cannot use the state file {path}: {error}; use another directory (--state), or move this file away"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -270,8 +271,9 @@ def test_with_a_damaged_or_lost_state_nothing_is_applied(tmp_path: Path, damage:
         world.store.close()
         path = tmp_path / "state" / "controller.db"
         if damage:
-            with sqlite3.connect(path) as db:
+            with closing(sqlite3.connect(path)) as db:
                 db.execute(damage)
+                db.commit()
         else:
             path.unlink()
         world.begin()
@@ -304,7 +306,7 @@ def test_a_state_that_becomes_unreadable_stops_applies_until_it_can_be_read(tmp_
     with World(tmp_path, schedule=WRITER) as world:
         world.settle()
         world.sandboxes["dev"].control.clear_calls()
-        with sqlite3.connect(tmp_path / "state" / "controller.db", isolation_level=None) as db:
+        with closing(sqlite3.connect(tmp_path / "state" / "controller.db", isolation_level=None)) as db:
             db.execute("ALTER TABLE targets RENAME TO away")
             world.repo.commit({"specs/dev.yaml": {"channels": {"other": {}}}})
             world.settle()

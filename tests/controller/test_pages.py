@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -237,8 +239,9 @@ def a_world(store: Store, count: int) -> Snapshot:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "controller.db")
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "controller.db")) as store:
+        yield store
 
 
 @pytest.mark.parametrize("count", [0, 3, 60])

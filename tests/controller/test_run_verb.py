@@ -132,7 +132,7 @@ def test_requests_need_the_token(tmp_path: Path, repo: Repo) -> None:
         assert run(tmp_path, "run", "--resume", "dev").out == "dev: resumed\n"
         until(lambda: len(controller.lines("reconciled")) > seen)
         # With a state that cannot be used, a request that was not carried out says why.
-        with sqlite3.connect(tmp_path / "controller-state" / "controller.db", isolation_level=None) as db:
+        with closing(sqlite3.connect(tmp_path / "controller-state" / "controller.db", isolation_level=None)) as db:
             db.execute("ALTER TABLE targets RENAME TO away")
             for path, method, said in (
                 ("/", "GET", "cannot read the state: no such table: targets"),

@@ -5,7 +5,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "controller.db"
 
 
-def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
-    store = Store(path)
+@pytest.fixture
+def opened(path: Path) -> Iterator[Callable[..., Store]]:
+    """Opens the store at ``path``; every one is closed at the end."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(closing(Store(path, **options)))
+
+
+def test_what_is_kept_is_found_again_by_the_next_controller(opened: Callable[..., Store]) -> None:
+    store = opened()
     run = a_run(
         findings=(FINDING,),
         live_channels=(LiveChannel(Address(KindName.CHANNEL, "x"), "arn:x", "2026-01-01T00:00:00Z", 7, "HEALTHY"),),
@@ -75,7 +83,7 @@ def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
     )
     add(store, run)
     store.close()
-    state = Store(path).states(("dev", "new"))["dev"]
+    state = opened().states(("dev", "new"))["dev"]
     assert state.last_run is not None
     assert (state.due, state.failures, state.last_success, state.commit) == (NOW + 600, 2, NOW, "c" * 40)
     assert state.last_read == state.last_run
@@ -87,8 +95,8 @@ def test_what_is_kept_is_found_again_by_the_next_controller(path: Path) -> None:
     )
 
 
-def test_a_look_that_failed_leaves_what_was_known(path: Path) -> None:
-    store = Store(path)
+def test_a_look_that_failed_leaves_what_was_known(opened: Callable[..., Store]) -> None:
+    store = opened()
     add(store, a_run(findings=(FINDING,)))
     add(store, a_run(NOW + 60, status=RunStatus.FAILED, drift=0, account_read=False))
     state = store.states(("dev",))["dev"]
@@ -101,8 +109,8 @@ def test_a_look_that_failed_leaves_what_was_known(path: Path) -> None:
     )
 
 
-def test_plans_are_kept_once_and_go_with_their_last_run(path: Path) -> None:
-    store = Store(path, keep_runs=3)
+def test_plans_are_kept_once_and_go_with_their_last_run(opened: Callable[..., Store]) -> None:
+    store = opened(keep_runs=3)
     plan = a_plan(a_target())
     for number in range(6):
         add(store, a_run(NOW + number, plan=plan, plan_id="sha256:one"))
@@ -113,8 +121,8 @@ def test_plans_are_kept_once_and_go_with_their_last_run(path: Path) -> None:
     assert store.plan("dev", "sha256:one") is None
 
 
-def test_old_runs_and_too_many_runs_go_and_the_newest_stays(path: Path) -> None:
-    store = Store(path, keep_days=10, keep_runs=5)
+def test_old_runs_and_too_many_runs_go_and_the_newest_stays(opened: Callable[..., Store]) -> None:
+    store = opened(keep_days=10, keep_runs=5)
     for day in range(9):
         add(store, a_run(NOW + day * DAY))
     assert [run.started for _, run in store.runs("dev")] == [NOW + day * DAY for day in (8, 7, 6, 5, 4)]
@@ -123,8 +131,8 @@ def test_old_runs_and_too_many_runs_go_and_the_newest_stays(path: Path) -> None:
     assert store.states(("dev",))["dev"].last_run is not None
 
 
-def test_history_gives_the_worst_of_each_span(path: Path) -> None:
-    store = Store(path)
+def test_history_gives_the_worst_of_each_span(opened: Callable[..., Store]) -> None:
+    store = opened()
     for minute, drift in ((0, 0), (10, 3), (20, 1), (70, 2)):
         add(store, a_run(NOW + minute * 60, drift=drift))
     add(store, a_run(NOW + 130 * 60, drift=9, account_read=False, status=RunStatus.FAILED))
@@ -138,8 +146,8 @@ def test_history_gives_the_worst_of_each_span(path: Path) -> None:
     assert (store.began("dev"), store.began("other")) == (NOW, None)
 
 
-def test_people_suspend_and_ask_and_the_controller_does_not_undo_it(path: Path) -> None:
-    store, beside = Store(path), Store(path)
+def test_people_suspend_and_ask_and_the_controller_does_not_undo_it(opened: Callable[..., Store]) -> None:
+    store, beside = opened(), opened()
     add(store, a_run())
     beside.suspend("dev", suspended=True)
     beside.request("dev")
@@ -150,8 +158,8 @@ def test_people_suspend_and_ask_and_the_controller_does_not_undo_it(path: Path) 
     assert beside.flags() == {"dev": Flags()}
 
 
-def test_notes_are_written_over(path: Path) -> None:
-    store = Store(path)
+def test_notes_are_written_over(opened: Callable[..., Store]) -> None:
+    store = opened()
     assert store.note("x") == ""
     store.write_note("x", "1")
     store.write_note("x", "2")
@@ -159,7 +167,7 @@ def test_notes_are_written_over(path: Path) -> None:
 
 
 def test_a_file_of_another_format_or_none_at_all_is_left_alone(path: Path) -> None:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(UsageError, match="has format 99"):
         Store(path)
@@ -232,8 +240,8 @@ def test_a_kill_at_any_moment_leaves_whole_runs(path: Path) -> None:
         store.close()
 
 
-def test_only_the_newest_plans_and_ends_of_applies_are_kept_in_full(path: Path) -> None:
-    store = Store(path)
+def test_only_the_newest_plans_and_ends_of_applies_are_kept_in_full(opened: Callable[..., Store]) -> None:
+    store = opened()
     for number in range(60):
         add(
             store,

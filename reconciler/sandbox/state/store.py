@@ -127,11 +127,13 @@ class Store:
         self._begin_read = "BEGIN" if self.path else ""
         self.is_created = self.path is None or create or self.path.exists()
         self._connection = self._open(self.path if self.is_created else None)
+        self._replaced: list[sqlite3.Connection] = []
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
-            self._connection.close()
+            for connection in (self._connection, *self._replaced):
+                connection.close()
 
     def transaction(self, *, write: bool) -> Transaction:
         """Return a transaction; an exception inside rolls it back.
@@ -146,7 +148,9 @@ class Store:
         """Use the file from now on. The empty database in memory stays open for reads that have begun."""
         with self._lock:
             if not self.is_created:
-                self._connection = self._open(self.path)
+                connection = self._open(self.path)
+                self._replaced.append(self._connection)
+                self._connection = connection
                 self.is_created = True
 
     def clear(self) -> None:
