@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.aws.connection import Connection, connect
 from reconciler.errors import AdoptionError, AwsError, StalePlan
 from reconciler.executors import Control, Executor, Task
-from reconciler.model.address import Address
+from reconciler.model.address import Address, is_commit
 from reconciler.model.resource import DesiredState, LiveState
 from reconciler.model.target import Project, Target
 from reconciler.plan.plan import ApplyResult, Outcome, PlanOptions, Result, TargetPlan
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 def read_all(
     executor: Executor, tasks: Sequence[Task], project: Project, progress: Progress | None, missed: dict[str, AwsError]
 ) -> tuple[Survey, ...]:
-    """Return the surveys of the targets that could be read; ``missed`` receives the errors of the others.
+    """Return the surveys of the targets that could be read, for an apply; ``missed`` receives the errors of the others.
 
     Raises ``AwsError`` if none could be read, ``AdoptionError`` and ``StalePlan``.
     """
     targets = tuple(task.target for task in tasks)
-    results = executor.run(Planning(), tasks, progress=progress)
+    results = executor.run(Planning(to_apply=True), tasks, progress=progress)
     fleet = fleet_of(project, targets, {task.target.name: task.desired for task in tasks}, results)
     raise_failures(targets, [fleet.missed.get(target.name) for target in targets], missed)
     return fleet.surveys
@@ -77,8 +77,13 @@ def tasks_of(
     ]
 
 
-class Planning:
-    """Reads and plans a target. The survey cannot call: its connection has ended."""
+class Planning(NamedTuple):
+    """Reads and plans a target. The survey cannot call: its connection has ended.
+
+    ``to_apply`` says that an apply comes next, which records the live state of a target with nothing to do.
+    """
+
+    to_apply: bool = False
 
     def __call__(self, task: Task, control: Control) -> Survey | AdoptionError | StalePlan:
         """Return the survey of a target with what to run of its approved plan, if it has one; or why its adoptions or that plan are refused."""
@@ -95,7 +100,16 @@ class Planning:
                 found = found._replace(plan=plan_to_run(task.approved, found))
             except StalePlan as error:
                 return error
+        if self.to_apply and not found.plan.actions:
+            return _released(found, found.live)
         return _without_live_state(task, found, task.options)
+
+
+def _is_settled(survey: Survey) -> bool:
+    """Whether an apply makes no call for a target, and only records its live state."""
+    if survey.plan.actions:
+        return False
+    return not is_commit(survey.commit) or not find_unknown_commit(survey.plan, survey.live, survey.desired.stack)
 
 
 class Applied(NamedTuple):
@@ -192,8 +206,12 @@ class ApplyElsewhere:
         """Apply the plans and return the results, in the order of the surveys. The events of a target are reported when it has ended."""
         from reconciler.apply import ActionFinished  # noqa: PLC0415 - a plan needs nothing of apply
         from reconciler.workflow.locks import any_of  # noqa: PLC0415
+        from reconciler.workflow.run import Silent, apply_plans  # noqa: PLC0415
 
-        del project, at_once
+        if not self.with_outputs:  # which are read by the worker
+            settled = [survey for survey in surveys if _is_settled(survey)]
+            apply_plans(settled, project, Silent(), stop=stop, lost=lost, at_once=at_once, note=note)
+            surveys = [survey for survey in surveys if not _is_settled(survey)]
         by_name = {task.target.name: task for task in self.tasks}
         names = [survey.target.name for survey in surveys]
         tasks = [
@@ -221,7 +239,8 @@ class ApplyElsewhere:
             observer.finished(result)
             results[index] = result
 
-        self.executor.run(Applying(self.with_outputs), tasks, stops=stops, ended=ended)
+        if tasks:
+            self.executor.run(Applying(self.with_outputs), tasks, stops=stops, ended=ended)
         return tuple(results[index] for index in sorted(results))
 
 
@@ -351,6 +370,11 @@ def _without_live_state(task: Task, survey: Survey, scope: PlanOptions) -> Surve
         shown = find_unknown_commit(survey.plan, live, survey.desired.stack) if not survey.plan.actions else None
         kept = {} if shown is None else {shown.kind: (shown,)}
         live = LiveState(live.account_id, live.region, kept, unreadable=live.unreadable, not_read=live.not_read)
+    return _released(survey, live)
+
+
+def _released(survey: Survey, live: LiveState) -> Survey:
+    """Return the survey with this live state, and without its connection and spec."""
     desired = DesiredState(survey.desired.stack, {}, survey.desired.digest)
     return survey._replace(connection=survey.connection.released(), live=live, desired=desired)
 

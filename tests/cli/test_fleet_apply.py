@@ -24,7 +24,7 @@ from tests.cli.support import REGION, Ran, client, run
 from tests.preloaded import Process
 
 CHANNELS = 9
-NAMES = [f"t{number:02}" for number in range(28)]
+NAMES = [f"t{number:02}" for number in range(31)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def server() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Path:
-    """A project of 28 accounts on one server, of which each test uses its own."""
+    """A project of 31 accounts on one server, of which each test uses its own."""
     folder = tmp_path_factory.mktemp("fleet")
     targets = {
         name: {
@@ -184,6 +184,29 @@ def test_a_target_that_cannot_be_read_stops_no_other(fleet: Path, server: Sandbo
     assert list(blocks(ran.out)) == [missed]
     assert len(channels_of(server, missed)) == CHANNELS
     server.control.clear_faults()
+    assert in_sync(fleet, names)
+
+
+def test_workers_read_a_target_with_nothing_to_do_once(fleet: Path, server: Sandbox) -> None:
+    names = NAMES[28:31]
+    elsewhere = ("--executor", "processes:2")
+    assert applied(fleet, names, *elsewhere).code == 0
+
+    def readings(*words: str) -> list[int]:
+        server.control.clear_calls()
+        ran = applied(fleet, names, *elsewhere, *words)
+        assert ran.code == 0, ran.err
+        return [len(server.control.calls(operation="GetCallerIdentity", account=account_of(name))) for name in names]
+
+    for name in names:
+        (fleet / ".ivs-reconciler" / f"applied-{name}.json").unlink()
+    assert readings() == [1, 1, 1]
+    assert [len(recorded(fleet, name)) for name in names] == [CHANNELS] * 3
+    assert readings("--format", "json") == [2, 2, 2], "workers read the outputs"
+    # One that has something to do is planned again by the worker that does it.
+    ivs = client(server.endpoint_url, account=account_of(names[1]))
+    ivs.delete_channel(arn=ivs.list_channels()["channels"][0]["arn"])
+    assert readings() == [1, 2, 1]
     assert in_sync(fleet, names)
 
 
