@@ -54,7 +54,7 @@ case "${IN_COMMAND:?}" in
   drift)
     rm -f -- "$report"
     "$program" "${common[@]}" drift --format json "${extra[@]}" >"${report:?drift needs a report-file}" || code=$?
-    # A target that could not be read (1) hides none of the others; after other errors there is no report.
+    # If a target could not be read (1), the report has the others; after other errors there is no report.
     if [ -s "$report" ]; then
       "$program" "${common[@]}" comment --dry-run --plan "$report"
       summarise
