@@ -22,7 +22,7 @@ _TAGS = "/tags/"
 class FieldChange(NamedTuple):
     """One path with its value before and after. Paths are JSON pointers into properties, or ``/tags/<key>``.
 
-    ``absent_before`` and ``absent_after`` tell an absent field from the value ``None``.
+    ``absent_before`` and ``absent_after`` distinguish an absent field from the value ``None``.
     """
 
     path: str

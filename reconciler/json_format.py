@@ -303,7 +303,7 @@ class JsonStream:
                 if not (cut and self._more()):
                     raise self._malformed(error.msg, error.pos) from None
                 continue
-            if end + len("e+") < len(self._text) or not self._more():  # a number may go on in the next part
+            if end + len("e+") < len(self._text) or not self._more():  # a number may continue in the next part
                 self._at = end
                 return value
 

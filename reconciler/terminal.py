@@ -286,7 +286,7 @@ _SCP_PASSWORD = re.compile(r"^[^@/\s]*:[^@\s]*@(?=[^@/\s]+:)")
 
 
 def mask_urls(text: str) -> str:
-    """Return text whose URLs have neither user name, password, query nor fragment; a URL in which these cannot be told apart keeps its scheme only."""
+    """Return text whose URLs have neither user name, password, query nor fragment; a URL in which these cannot be distinguished keeps its scheme only."""
     if "://" not in text:
         return _SCP_PASSWORD.sub("", text)
     return _URL.sub(_masked_url, text)

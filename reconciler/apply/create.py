@@ -442,7 +442,7 @@ class _Resolver:
                 for identifier, resources in self._new_resources.list_kind(KINDS[kind]).items()
             }
         except AwsError as error:
-            # AWS answered each of these creates; only the check failed, and without credentials it would fail for ever.
+            # AWS answered each of these creates; only the check failed, and without credentials it would always fail.
             if not error.retryable or now() - self._began >= LAG_SECONDS:
                 self._open = []
             return "listing failed"

@@ -58,7 +58,7 @@ def execute(  # noqa: PLR0913 - clocks and calls are arguments, so that tests ne
     ``new_resources`` finds creates whose answer was lost, and creates of a concurrent apply; without it, a lost answer is a failure.
     ``draw`` returns random numbers from 0 to 1, so that two concurrent applies do not retry in step.
     ``publish`` writes the value of a stream key to its sink; without it, such a step fails.
-    If the apply cannot go on, because the system allows no more threads, the actions that are left have failed.
+    If the apply cannot continue, because the system allows no more threads, the actions that are left have failed.
     """
     inbox: SimpleQueue[Event | StreamCheck | Future[StepResult]] = SimpleQueue()
     context = Context(

@@ -1,7 +1,7 @@
 """Opens botocore sessions and clients: credentials, endpoints, TLS, timeouts.
 
 botocore gets credentials while it signs a call; its providers run programs, read files and call services, and raise more than botocore's errors.
-Each session turns such a failure into ``CredentialsUnavailable``, which tells that the call was not sent.
+Each session turns such a failure into ``CredentialsUnavailable``, which means that the call was not sent.
 Targets that share a profile are read at the same time: an MFA code, which is valid once, is asked for once per profile,
 and one thread renews an SSO session, whose token is valid once too. Imports botocore, which takes a fifth of a plan of 5,000 channels.
 

@@ -241,7 +241,7 @@ class _Notes:
             print_notes([note])
 
     def end(self) -> None:
-        """Print the notes that were held back."""
+        """Print the notes that were not printed yet."""
         print_notes(note for _, *others in self._same.values() for note in others)
 
 
@@ -414,7 +414,7 @@ def forecast_words(forecast: Forecast, now: datetime) -> str:
 
 
 class Waits:
-    """Says what an apply waits for: a live channel at once, anything else after a few seconds; once a step."""
+    """Reports what an apply waits for: a live channel at once, anything else after a few seconds; once a step."""
 
     def __init__(self) -> None:
         self._lasted: dict[str, float] = {}
@@ -613,7 +613,7 @@ class Bar:
 
     def _head(self, done: float) -> str:
         now = time.monotonic()
-        # The targets at work know their rates; the mean of what is done also counts the targets that have not begun.
+        # The targets at work know their rates; the mean of what is done also counts the targets that have not started.
         left = [end - now for end in tuple(self._ends.values())]
         if done:
             left.append((now - self._began) * (self._total - done) / done)

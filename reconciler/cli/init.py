@@ -323,7 +323,7 @@ def _write(files: Mapping[Path, str]) -> None:
     from reconciler.spec.project import DEFAULT_NAME
     from reconciler.workflow.export import shown
 
-    # The project file comes last: without it, another call begins again.
+    # The project file comes last: until it exists, init can be run again.
     for path in sorted(files, key=lambda path: path.name == DEFAULT_NAME):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The entry point: builds the argument parser, runs one verb, and turns every expected error into a message and an exit code.
 
-Also ``completion``: the script that it prints runs this program at each request, so that it completes what the project at hand has: targets and addresses.
+Also ``completion``: the script that it prints runs this program at each request, so that it completes the targets and addresses of the current project.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _unmanaged_words(resource: UnmanagedResource) -> str:
 
 
 def _digest(finding: Finding) -> str:
-    """Return a digest of a finding's content. A missing resource has a constant one: its explanation depends on the records at hand."""
+    """Return a digest of a finding's content. A missing resource has a constant one: its explanation depends on the available records."""
     if finding.status is DriftStatus.MISSING:
         return finding.status.value
     content = [finding.status.value, finding.arn, [_change(change) for change in finding.changes]]

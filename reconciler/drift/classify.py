@@ -2,7 +2,7 @@
 
 The spec tag of a live resource is the digest of the spec it was last applied from.
 While it equals the digest of the present spec, a difference was made outside: that is drift.
-Otherwise the spec has changed since, and differences are pending, unless a record of the last apply tells the two apart.
+Otherwise the spec has changed since, and differences are pending, unless a record of the last apply distinguishes the two.
 A resource that does not exist has no tag.
 With a record of the last apply, it is missing if it is in the record, and pending if not.
 Without one, the spec of the commit that was applied last decides, if that is known.

@@ -90,7 +90,7 @@ class Executor(Protocol):
         stops: Mapping[str, threading.Event] = MappingProxyType({}),
         ended: Callable[[int, R | AwsError], None] = lambda _index, _found: None,
     ) -> list[R | AwsError]:
-        """Return the result of each task, in their order: what the work returned, or why it failed; the other tasks go on.
+        """Return the result of each task, in their order: what the work returned, or why it failed; the other tasks continue.
 
         ``stops`` has, by target, the event that ends its work early. ``ended`` receives the index and the result of each task
         in the thread of the caller, from processes and other machines when it ends. Other exceptions of the work are raised, and no more tasks start.

@@ -127,7 +127,7 @@ class Applied(NamedTuple):
 
 
 class Applying(NamedTuple):
-    """Plans a target again and runs what was approved. If that was begun before, by a worker that died, the rest of it.
+    """Plans a target again and runs what was approved. If a worker that died had started that, the rest of it.
 
     ``outputs`` says whether to read the outputs afterwards. They are published to Parameter Store if the project file says so;
     files are of the process that asked.

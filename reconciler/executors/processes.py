@@ -43,7 +43,7 @@ _MAX_AT_ONCE = 10
 """Targets at the same time in one process, by default: with 16, two processes take 320 MB in place of 256."""
 
 _ATTEMPTS = 3
-"""How often work is begun whose worker dies, before the target is given up."""
+"""How often work is begun whose worker dies, before the target is reported as failed."""
 
 _START_SECONDS = 60.0
 """How long a worker may take, besides, to start and begin with a target: a busy machine takes many seconds."""
@@ -205,7 +205,7 @@ class _Run:
                 worker.connection.close()
 
     def _pass_stops_on(self) -> None:
-        """Ask the workers to end early the tasks that are to stop, also one that begins again because its worker died."""
+        """Ask the workers to end early the tasks that are to stop, also one that is restarted because its worker died."""
         for worker in self._workers:
             for index in worker.running.keys() - worker.stopped:
                 if index in self._stops and self._stops[index].is_set():

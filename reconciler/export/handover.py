@@ -94,7 +94,7 @@ _KEY = re.compile(r'\[(?:"(?:[^"\\]|\\.)*"|\d+)\]')
 _ADDRESS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _NAME = re.compile(r"[A-Za-z0-9-]*")
 _SAYS_NOTHING = frozenset({"this", "main", "default", "self", "channel", "ivs", "ivs_channel"})
-"""Names of resources in a module that only the module tells apart."""
+"""Names of resources that are unique only within their module."""
 
 
 def _of_terraform(data: Mapping[str, Any]) -> Source:

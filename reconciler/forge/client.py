@@ -1,4 +1,4 @@
-"""What a forge can do, whichever it is: posts found again by a marker, commit statuses, retries, and errors in our own terms.
+"""What all forges have in common: posts found again by a marker, commit statuses, retries, and errors in our own terms.
 
 Posts are the comments of one pull request, or the issues of one repository. One is found again by a hidden marker on its
 first line, and only among the posts of our own account, because anyone can write a marker. There is one post per marker,
@@ -34,7 +34,7 @@ _MAX_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a repository of a forge. ``author`` is the login of our posts, for tokens that cannot tell it."""
+    """How to reach a repository of a forge. ``author`` is the login of our posts, for tokens that do not show it."""
 
     provider: str
     api_url: str
@@ -199,7 +199,7 @@ def upsert(
 
     ``quiet`` says that the text has nothing to report: an existing post is updated (an issue is closed), and a new one
     is created only with ``always``.
-    ``outdated`` tells from a marker the posts whose place this one takes: one of them is updated if none has this marker, the others are removed.
+    ``outdated`` returns from a marker whether this post replaces the one that has it: one of them is updated if none has this marker, the others are removed.
     """
     text = f"{mark}\n{body}"
     found = _marked(posts, mark, outdated)

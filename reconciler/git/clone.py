@@ -56,7 +56,7 @@ def work_tree_of(folder: Path) -> Path | None:
 
 
 def is_ignored(tree: Path, path: Path) -> bool:
-    """Return whether git ignores a path in a work tree; ``False`` if git cannot tell."""
+    """Return whether git ignores a path in a work tree; ``False`` if git cannot answer."""
     return git_output(tree, "check-ignore", "--quiet", "--", str(path)) is not None
 
 
@@ -246,7 +246,7 @@ def missing_files(root: Path) -> tuple[Missing, ...]:
 
 
 def _missing_in(top: Path, root: Path, repository: Path) -> tuple[list[Missing], list[str]] | str:
-    """Return what a work tree lacks below ``root``, and its links; or why git cannot tell. Submodules are read as well."""
+    """Return what a work tree lacks below ``root``, and its links; or why git cannot list it. Submodules are read as well."""
     prefix = root.relative_to(top).as_posix() if root.is_relative_to(top) else "."
     command = (*_LIST, "--", f":(top,literal){prefix}") if prefix != "." else _LIST
     listing = git_output(repository, *command, strip=False)

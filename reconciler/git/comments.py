@@ -287,7 +287,7 @@ def post_report(
 
 
 def _outdated(stack: str, comments: Sequence[Comment], *, whole: bool) -> Callable[[str], bool]:
-    """Return what tells from a marker the posts about other sets of targets that these comments take the place of.
+    """Return a predicate for markers: whether a post is about another set of targets and is replaced by these comments.
 
     A post of another run about further targets stays, unless the report has all targets of the project.
     """

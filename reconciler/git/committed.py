@@ -3,7 +3,7 @@
 The project file, the spec files and the key files they name are compared by content, not by what git status says: ``skip-worktree`` and
 ``assume-unchanged`` hide changes from it. Of a file in Git LFS the commit has a pointer with the digest of its content; no filter of the repository is run.
 
-A resource of each target carries the commit of the last apply as a tag. Without a record of that apply, it tells a resource
+A resource of each target carries the commit of the last apply as a tag. Without a record of that apply, it distinguishes a resource
 that was deleted outside from one that was merged and never applied. Read-only: nothing is fetched or checked out.
 The commit is read from the clone of the project file, or from the mirror of a controller.
 """

@@ -78,7 +78,7 @@ class Source:
         # A mirror that was made for another repository or branch must not provide the commit.
         key = hashlib.sha256(f"{remote.url} {remote.branch}".encode()).hexdigest()[:20]
         self._followed = f"refs/followed/{key}"
-        # Beside the mirror, which is made again if it is damaged: without it, any commit would be the first.
+        # Beside the mirror, which is cloned again if it is damaged: without it, any commit would be the first.
         self._note = folder / f"followed-{key}"
         self._git = Git(self._mirror, remote, timeout=timeout, stop=stop)
 

@@ -449,7 +449,7 @@ class _Index(NamedTuple):
 
 _OUR_INDEX = _Index("IVS_RECONCILER_SHARD_INDEX", 0, "IVS_RECONCILER_SHARD_TOTAL")
 _INDEXES = (
-    _Index("JOB_COMPLETION_INDEX", 0),  # Kubernetes: Indexed Jobs; it does not tell how many completions there are
+    _Index("JOB_COMPLETION_INDEX", 0),  # Kubernetes: Indexed Jobs; it does not give the number of completions
     _Index(
         "AWS_BATCH_JOB_ARRAY_INDEX", 0, "AWS_BATCH_JOB_ARRAY_SIZE"
     ),  # AWS Batch user guide, job environment variables
@@ -459,7 +459,7 @@ _SHARD_VARIABLES = tuple(one.name for one in (_OUR_INDEX, *_INDEXES))
 
 
 def parse_shard(text: str, environment: Mapping[str, str]) -> Shards:
-    """Return the shard of ``I/N``, or of ``auto/N`` or ``auto`` with what the environment tells, which is used only then.
+    """Return the shard of ``I/N``, or of ``auto/N`` or ``auto`` with the values of the environment, which is read only then.
 
     Raises ``ValueError`` with a text to put after the shard in a message.
     """

@@ -62,7 +62,7 @@ def _parameter(at: At) -> tuple[str, str]:
 
 
 def _key(at: At) -> str:
-    """Return the ARN of a sink's key; an alias does not tell the ARN, so it allows all keys."""
+    """Return the ARN of a sink's key; an alias does not contain the ARN, so it allows all keys."""
     region, account, sink = at
     if not sink.kms_key or sink.kms_key.startswith("arn:"):
         return sink.kms_key

@@ -590,7 +590,7 @@ def _same_key(spec: DesiredResource, pair: LiveResource, stack: str) -> str:
 
 
 def _with_facts(resource: LiveResource, group: tuple[LiveResource, ...], stack: str) -> str:
-    """Return an ARN with what tells the resource from the others, as far as it was read."""
+    """Return an ARN with what distinguishes its resource from the others, as far as it was read."""
     facts = []
     if owner := resource.tags.get(STACK):
         facts.append("this stack, without an id" if owner == stack else f"stack {owner}")

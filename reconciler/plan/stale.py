@@ -1,4 +1,4 @@
-"""Finds what changed since a plan was saved, tells changes made outside from pending ones, and what to revert them to.
+"""Finds what changed since a plan was saved, and which changes were made outside, with the values to revert them to.
 
 A plan is stale if the spec changed, or a live resource that it changes or depends on; a stale plan is refused as a whole.
 The spec tag of a live resource is the digest of the spec it was last applied from. If the record of the last apply has that digest,

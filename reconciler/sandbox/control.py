@@ -72,7 +72,7 @@ _MATCHES = (
     "gone_from IS NULL AND (?1 = '' OR kind = ?1) AND (?2 = '' OR kind <> ?2)"
     " AND (?3 = '' OR account = ?3) AND (?4 = '' OR region = ?4)"
 )
-# Not the document: a search must not tell whether a secret contains a text.
+# Not the document: a search must not reveal whether a secret contains a text.
 _CONTAINS = (
     " AND (instr(lower(name), lower(?{0})) OR instr(lower(arn), lower(?{0}))"
     " OR EXISTS (SELECT 1 FROM json_each(document, '$.tags') WHERE instr(lower(key || '=' || value), lower(?{0}))))"

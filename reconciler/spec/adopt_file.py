@@ -1,6 +1,6 @@
 """Reads an adopt file: which live resource to adopt for which address, by ARN. YAML or JSON, one line a resource.
 
-The addresses are those of the one selected target, or stand below ``targets`` and the name of theirs.
+The addresses are those of the one selected target, or are below ``targets`` and the name of their target.
 All problems of the file are reported at once, with file, line and column; what only live state shows is placed by ``AdoptFile.located``.
 """
 

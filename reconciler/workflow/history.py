@@ -1,7 +1,7 @@
 """The record of the last apply of a target: the addresses that existed afterwards, and what each was applied as.
 
 It holds no more than the repository does, and no secret; only explanations and the check for an empty account depend on it.
-It tells a resource that was deleted outside from one that was never applied, and drift from pending changes.
+It distinguishes a resource that was deleted outside from one that was never applied, and drift from pending changes.
 The addresses are used only while they cover everything that the stack has in the account: otherwise the record is older than another apply.
 What a resource was applied as is used only while the resource carries the digest of it.
 """
@@ -26,7 +26,7 @@ from reconciler.workflow.records import Records, why_unusable
 
 _FORMAT = "1.0"
 _TRIES = 5
-"""How often a record is made again because another run wrote it."""
+"""How often a record is updated again because another run wrote it."""
 
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading a record raises that is not there, or is damaged."""
@@ -48,7 +48,7 @@ def record_apply(
 ) -> str:
     """Write the record after an apply; return an error message if it cannot be written, which fails no apply.
 
-    If another run wrote it meanwhile, it is read and made again. ``commit`` is the commit that the apply recorded as a tag.
+    If another run wrote it meanwhile, it is read and updated again. ``commit`` is the commit that the apply recorded as a tag.
     """
     try:
         for _ in range(_TRIES):
@@ -77,7 +77,7 @@ def _content(
     addresses = live_addresses(live, stack)
     before = applied_specs(records, stack, plan.name, live)
     known = recorded_addresses(records, stack, plan.name, live) or frozenset()
-    # What is missing, or lost its owner tags, and was not mended is still known.
+    # What is missing, or lost its owner tags, and was not restored stays in the record.
     addresses |= known & desired.resources.keys()
     for outcome in result.outcomes if result else ():
         if outcome.verb in _ENDS:
@@ -140,7 +140,7 @@ def record_commit(
     """Record the commit of an apply as a tag of a live resource; return what is recorded, if anything is, and an error message.
 
     To be called before the first step, and again with the result. The commit of an apply that creates resources is unknown
-    until all are created: one that was interrupted or killed does not tell what existed.
+    until all are created: one that was interrupted or killed does not show what existed.
     An unknown commit has a mark, so that the record of one such apply is not taken for that of another.
     """
     # Several resources may claim one address.

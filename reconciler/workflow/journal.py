@@ -233,7 +233,7 @@ def _read_all(text: str) -> LastRun | None:
             name, event = str(line["run"]), line["event"]
             if event == "run":
                 begun = LastRun.of(line)
-                runs.pop(name, None)  # a run that begins again is the last one, wherever it was before
+                runs.pop(name, None)  # a run that starts again is the last one
                 runs[name] = begun
             elif name in runs and event == "end":
                 runs[name].ended = True

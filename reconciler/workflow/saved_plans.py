@@ -64,7 +64,7 @@ def mark_applied(files: Sequence[tuple[Path, Sequence[TargetPlan]]]) -> None:
     """Mark saved plans as applied, each with the targets that are, before the first call. Raises ``StalePlan`` if one is marked already.
 
     The mark is a file next to the plan, of which only one of two processes succeeds in creating it.
-    It is a convenience: an apply also compares live state with the plan, which refuses a second run wherever the file was copied.
+    It is a convenience: an apply also compares live state with the plan, which refuses a second run also of a copied file.
     """
     marked: list[Path] = []
     try:
@@ -162,7 +162,7 @@ def stale_lines(saved: TargetPlan, survey: Survey) -> list[str]:
 
 
 def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
-    """Return the plan to run for a saved one: made again from the spec and live state, with what the saved plan blocks blocked.
+    """Return the plan to run for a saved one: a new plan from the spec and live state, in which the saved plan's blocked actions are blocked.
 
     A file can be edited, and its fingerprint computed again, so its steps are never sent: what was reviewed is compared
     with what the spec says now, and ownership, protection and guardrails are judged by live state.
@@ -200,7 +200,7 @@ def plan_to_run(saved: TargetPlan, survey: Survey) -> TargetPlan:
 
 
 def rest_to_run(approved: TargetPlan, survey: Survey) -> tuple[TargetPlan, tuple[Action, ...]]:
-    """Return the plan to run for an approved one that was begun before, and its actions that are done.
+    """Return the plan to run for an approved one that was started before, and its actions that are done.
 
     Done is what the spec and live state need no more. What is left must be what was approved, references to resources
     that exist now included, as in ``plan_to_run``. Raises ``StalePlan`` with a line for each difference.

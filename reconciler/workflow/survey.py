@@ -228,7 +228,7 @@ def map_targets(
 ) -> list[T | AwsError]:
     """Call ``read`` for targets at the same time and return the results in their order. An interrupt does not wait for calls in flight.
 
-    The ``AwsError`` of a target is its result, and so is running out of descriptors: the other targets go on.
+    The ``AwsError`` of a target is its result, and so is running out of descriptors: the other targets continue.
     """
 
     def result(target: Target) -> T | AwsError:

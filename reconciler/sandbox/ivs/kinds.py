@@ -5,7 +5,7 @@ slate configurations and for UpdateAdConfiguration: the values of their siblings
 
 Rules are those that the service model cannot express: members that depend on each other, countries, public keys.
 A rule returns all problems of a request, which may violate the model's shapes as well, so that one answer reports
-everything. It does not look at other resources; the state of a channel is an argument.
+everything. It reads no other resources; the state of a channel is an argument.
 
 Public keys: a SubjectPublicKeyInfo PEM of curve secp384r1 with an uncompressed point is accepted (user guide: private
 channels). The fingerprint is the MD5 of the DER bytes: AWS documents no algorithm, others observed this one. No message
