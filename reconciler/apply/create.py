@@ -214,7 +214,8 @@ class Creation:
             return
         if resource is not None and resource.tags.get(SPEC) != self.claim.tags.get(SPEC):
             raise self.attempt.error(
-                f"another apply created {arn} at the same time, from a different spec; run plan again", "MadeElsewhere"
+                f"another apply created {arn} at the same time, from a different spec; run plan again",
+                "CreatedElsewhere",
             )
         if resource is not None:
             add_missing_tags(self.attempt, resource, self.claim.tags)

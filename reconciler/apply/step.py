@@ -144,7 +144,7 @@ def publish_value(attempt: Attempt, arn: str, sink: Sink) -> None:
     publish = attempt.context.publish
     if publish is None:
         raise attempt.error(
-            f"values cannot be published to {sink} from here; run apply on the command line", "NoCourier"
+            f"values cannot be published to {sink} from here; run apply on the command line", "NoPublisher"
         )
     for delay in backoff():
         try:

@@ -390,12 +390,7 @@ def _line(content: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-_MARKS = {
-    Result.DONE: ("done", "good"),
-    Result.FAILED: ("failed", "bad"),
-    Result.SKIPPED: ("skipped", "change"),
-    Result.BLOCKED: ("blocked", "note"),
-}
+_MARKS = {Result.DONE: ("done", "good"), Result.FAILED: ("failed", "bad")}
 
 
 _FORECAST_INTERVAL_SECONDS = 60.0
@@ -447,9 +442,8 @@ class Lines:
     def event(self, event: Event) -> None:
         """Handle one event."""
         if isinstance(event, ActionFinished):
-            if (
-                event.outcome.result is not Result.SKIPPED
-            ):  # the report has one line for all that were skipped for one reason
+            # The report lists what was skipped and blocked, one line a reason.
+            if event.outcome.result not in (Result.SKIPPED, Result.BLOCKED):
                 self._write(self._line(event.outcome))
         elif (words := self._waits.words(event)) is not None:
             self._write(f"  {self._paint('waiting', 'note')}  {words}\n")

@@ -100,6 +100,14 @@ def test_an_apply_waits_for_the_broadcast_to_end(stage: Stage) -> None:
     assert stage.keys()[0]["arn"] == stage.key["arn"]
 
 
+def test_a_blocked_action_is_listed_once_after_the_plan(stage: Stage) -> None:
+    done = stage.run("apply", "--auto-approve")
+    assert done.code == 4, done.out
+    progress, _, report = done.out.partition("Applying to dev\n")[2].partition("\n\n")
+    assert "blocked" not in progress
+    assert report.count("blocked  update channel/main: live since") == 1
+
+
 def test_at_the_deadline_an_apply_is_incomplete_and_says_so(stage: Stage) -> None:
     (stage.folder / "ivs-reconciler.yaml").write_text(
         (stage.folder / "ivs-reconciler.yaml").read_text(encoding="utf-8")
