@@ -244,12 +244,22 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         _write_stderr(f"{name}: {(error.strerror or 'cannot be written').lower()}; make it writable and run again\n")
         return code or int(ExitCode.ERROR)
     except KeyboardInterrupt as stop:
-        if asking := sys.modules.get("reconciler.terminal"):
-            asking.leave()
-        exit_code, why = stopped_by(stop)
-        _write_stderr(f"{why}\n")
-        return int(exit_code)
+        return _interrupted(stop)
+    except RuntimeError as error:
+        # What Python 3.11 makes of an interrupt while a class is created, as by an import.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return _interrupted(error.__cause__)
     return code
+
+
+def _interrupted(stop: KeyboardInterrupt) -> int:
+    """Say that a signal ended the run, and return the exit code."""
+    if asking := sys.modules.get("reconciler.terminal"):
+        asking.leave()
+    code, why = stopped_by(stop)
+    _write_stderr(f"{why}\n")
+    return int(code)
 
 
 def _prepare_streams() -> None:

@@ -124,6 +124,8 @@ def test_an_apply_that_is_stopped_twice_says_what_is_not_known(
 AT_IMPORT = """
 import os, runpy, signal, sys, weakref
 class Held: pass
+class Named:
+    def __set_name__(self, owner, name): signal.raise_signal(number)
 def imported(event, arguments):
     if event == "import" and arguments[0] == module:
         sys.stdout.flush(); os.write(1, b"imported\\n")
@@ -133,6 +135,8 @@ def imported(event, arguments):
             held = Held()
             reference = weakref.ref(held, lambda _: signal.raise_signal(number))
             del held
+        elif how == "in a class":
+            type("Made", (), {"name": Named()})
 module, how, number, *words = sys.argv[1:]
 number = int(number)
 sys.argv[1:] = words
@@ -152,7 +156,7 @@ def starting(folder: Path, module: str, how: str, number: int, *words: str) -> s
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-@pytest.mark.parametrize("how", ["at once", "in a callback"])
+@pytest.mark.parametrize("how", ["at once", "in a callback", "in a class"])
 @pytest.mark.parametrize(
     "module", ["argparse", "reconciler.cli.options", "reconciler.cli.unlock", "reconciler.spec.project", "yaml"]
 )
