@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
@@ -25,7 +25,7 @@ from reconciler.workflow.history import find_unknown_commit, record_apply, recor
 from reconciler.workflow.journal import Journal, close_last_run
 from reconciler.workflow.locks import any_of
 from reconciler.workflow.records import records_of
-from reconciler.workflow.survey import CountedCalls, Survey, default_at_once, server_of
+from reconciler.workflow.survey import CountedCalls, Survey, default_at_once, server_of, wait_for
 
 FORECAST_INTERVAL = 1.0
 _CONSEQUENCE = "drift cannot distinguish resources deleted outside from new ones"
@@ -98,7 +98,7 @@ def apply_plans(  # noqa: PLR0913 - clocks are arguments, so that tests need no 
     try:
         # Each with the caller's context: the logs of a target name what the caller bound.
         ran = [pool.submit(copy_context().run, apply, survey) for survey in surveys]
-        wait(ran)
+        wait_for(ran)
     finally:
         abandoned.set()
         pool.shutdown(wait=False, cancel_futures=True)

@@ -11,12 +11,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from reconciler.aws.client import Answer, ReadCalls
 from reconciler.aws.connection import Connection, connect
@@ -51,6 +51,7 @@ _SAME_LOCATION = "SameLocation"
 _NO_ADOPTIONS: Mapping[str, Mapping[Address, str]] = MappingProxyType({})
 
 T = TypeVar("T")
+_WAKE_SECONDS = 0.5
 
 Connect = Callable[[Target], contextlib.AbstractContextManager[Connection]]
 """Connects to a target: ``connect``, or a caller's own with another clock, or with a count of requests."""
@@ -241,11 +242,23 @@ def map_targets(
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="target")
     finished = False
     try:
-        found = list(pool.map(result, targets))
+        found = []
+        for one in [pool.submit(result, target) for target in targets]:
+            wait_for((one,))
+            found.append(one.result())
         finished = True
     finally:
         pool.shutdown(wait=finished, cancel_futures=not finished)
     return found
+
+
+def wait_for(futures: Sequence[Future[Any]]) -> None:
+    """Wait until all are done. In the main thread, a signal ends the wait: at once, or after half a second if another thread received it.
+
+    Python runs a handler in the main thread only, and one that waits for a lock does not notice the signal of another thread.
+    """
+    while wait(futures, timeout=_WAKE_SECONDS).not_done:
+        pass
 
 
 def outcome_of(work: Callable[[], T]) -> T | AwsError:

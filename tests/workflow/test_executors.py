@@ -18,13 +18,14 @@ from reconciler.executors import Threads
 from reconciler.executors.dask_cluster import DaskCluster
 from reconciler.executors.fleet import ApplyElsewhere, read_all, tasks_of
 from reconciler.executors.processes import Processes
+from reconciler.model.target import Target
 from reconciler.plan.plan import PlanOptions, Result
 from reconciler.sandbox import Sandbox
 from reconciler.spec.desired import load_desired_states
 from reconciler.spec.project import load_project
 from reconciler.workflow.locks import FileLockBackend, LockClock, lock_targets, new_holder
 from reconciler.workflow.run import Silent, apply_plans
-from reconciler.workflow.survey import survey_targets
+from reconciler.workflow.survey import map_targets, survey_targets
 from tests.cli.support import Ran
 from tests.workflow.fleets import (
     ALL,
@@ -440,3 +441,26 @@ def test_one_account_and_region_is_worked_on_by_one_task_at_a_time(tmp_path: Pat
     assert twice[0].place == twice[1].place
     assert Processes(2).run(worked, twice) == ["a done", "b done"]
     assert Threads().run(worked, twice) == ["a done", "b done"]
+
+
+class Interrupted(BaseException):
+    """Raised by a handler."""
+
+
+def test_a_signal_that_another_thread_received_ends_the_wait_for_targets() -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise Interrupted
+
+    def read(target: Target) -> None:
+        finish.wait(0.5)  # until the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        finish.wait(30)
+
+    finish, began, before = threading.Event(), time.monotonic(), signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            map_targets((Target("prod", "us-west-2"),), read)
+        assert time.monotonic() - began < 15
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        finish.set()
