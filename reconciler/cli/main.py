@@ -171,13 +171,18 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
+_INTERRUPTS: list[KeyboardInterrupt] = []
+"""Those that signals raised in this run."""
+
+
 def _handle_signals() -> None:
     """Make SIGTERM end a run as Ctrl-C does; its default action would leave locks held and files half written."""
     import signal
 
     def interrupt(number: int, frame: object) -> NoReturn:
         del frame
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        _INTERRUPTS.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+        raise _INTERRUPTS[-1]
 
     def raise_again(lost: sys.UnraisableHookArgs) -> None:
         """Raise an interrupt again that came in a callback, as importing has them for each module: Python prints it and continues."""
@@ -245,11 +250,11 @@ def main(argv: Sequence[str] | None = None, *, started: Callable[[], None] = lam
         return code or int(ExitCode.ERROR)
     except KeyboardInterrupt as stop:
         return _interrupted(stop)
-    except RuntimeError as error:
-        # What Python 3.11 makes of an interrupt while a class is created, as by an import.
-        if not isinstance(error.__cause__, KeyboardInterrupt):
+    except Exception:
+        # A package may make an error of its own of an interrupt: pydantic while it builds a model, Python 3.11 while a class is created.
+        if not _INTERRUPTS:
             raise
-        return _interrupted(error.__cause__)
+        return _interrupted(_INTERRUPTS[0])
     return code
 
 

@@ -137,6 +137,11 @@ def imported(event, arguments):
             del held
         elif how == "in a class":
             type("Made", (), {"name": Named()})
+        elif how == "turned into an error":
+            try:
+                signal.raise_signal(number)
+            except KeyboardInterrupt as error:
+                raise ValueError(str(error)) from None
 module, how, number, *words = sys.argv[1:]
 number = int(number)
 sys.argv[1:] = words
@@ -164,6 +169,14 @@ def test_a_signal_while_modules_are_imported_ends_the_command_with_one_line(
     tmp_path: Path, module: str, how: str, number: int, code: int
 ) -> None:
     with starting(tmp_path, module, how, number, "validate") as process:
+        assert (*process.communicate(timeout=60), process.returncode) == ("", "Interrupted.\n", code)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_that_a_package_turns_into_an_error_of_its_own_ends_the_command_with_one_line(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    with starting(tmp_path, "yaml", "turned into an error", number, "validate") as process:
         assert (*process.communicate(timeout=60), process.returncode) == ("", "Interrupted.\n", code)
 
 
