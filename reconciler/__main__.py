@@ -3,15 +3,16 @@
 Signals are handled before the command line is imported, which takes a tenth of a second: Ctrl-C would end it with a traceback, or be lost.
 """
 
+# Built in. The module signal is made of it and creates enumerations first, which takes a millisecond that Ctrl-C can hit.
+import _signal as signal  # type: ignore[import-not-found]
 import gc
 import os
-import signal
 
 
 def entry() -> None:
     """Run the command line and end the process."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
     gc.disable()  # until the verb runs: what is imported stays
     from reconciler.cli.main import entry as run  # noqa: PLC0415 - see above
