@@ -175,7 +175,7 @@ def test_the_message_is_found_where_the_model_has_it() -> None:
         (CUT, "is truncated"),
     ],
 )
-def test_an_answer_that_is_no_answer_gives_a_plain_message(answer: Said, said: str) -> None:
+def test_an_unusable_answer_gives_a_plain_message(answer: Said, said: str) -> None:
     with faulty(answer) as server, pytest.raises(AwsError, match=said) as caught:
         gateway_to(server.url).call("ListChannels", {})
     assert "<" not in str(caught.value)

@@ -192,7 +192,7 @@ def test_the_pace_never_falls_so_low_that_it_cannot_come_back() -> None:
     assert pacer.rate("CreateChannel") == pytest.approx(0.495)
 
 
-def test_time_without_refusals_wins_the_pace_back_but_never_more() -> None:
+def test_time_without_refusals_restores_the_pace_but_never_more() -> None:
     time = Time()
     pacer = Pacer(clock=time.clock, sleep=time.sleep)
     pacer.throttled("CreateChannel")

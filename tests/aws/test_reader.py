@@ -128,7 +128,7 @@ def test_kinds_that_are_complete_in_their_list_take_no_get(gateway: IvsGateway) 
     assert state.of(KindName.FAILOVER_SLATE_CONFIGURATION)[0].properties["maxSlateDisplaySeconds"] == 90
 
 
-def test_stream_keys_are_listed_only_where_the_spec_speaks_of_one(gateway: IvsGateway) -> None:
+def test_stream_keys_are_listed_only_for_channels_whose_spec_has_one(gateway: IvsGateway) -> None:
     spoken = our_channel(gateway, "main")
     our_channel(gateway, "side")
     channel(gateway, "main", OTHERS)
@@ -228,7 +228,7 @@ READS = {
 
 @pytest.mark.parametrize("needed", [False, True])
 @pytest.mark.parametrize("operation", READS)
-def test_one_missing_permission_closes_one_kind_and_is_named(
+def test_one_missing_permission_excludes_one_kind_and_is_named(
     sandbox: Sandbox, gateway: IvsGateway, operation: str, needed: bool
 ) -> None:
     our_channel(gateway, "main")

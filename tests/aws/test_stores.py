@@ -278,7 +278,7 @@ def test_an_embedded_server_uses_real_stores_where_the_environment_names_them(tm
     assert not path.exists()
 
 
-def test_the_gateway_hands_a_value_over_and_keeps_nothing_of_it() -> None:
+def test_the_gateway_passes_a_value_on_and_keeps_nothing_of_it() -> None:
     taken: list[str] = []
     with Sandbox() as sandbox:
         ivs = client("ivs", sandbox.endpoint_url)

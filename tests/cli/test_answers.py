@@ -101,9 +101,7 @@ ECHOES: dict[str, Callable[[str], bytes]] = {
 
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
-def test_a_store_that_repeats_the_value_puts_no_part_of_it_into_any_text_or_file(
-    tmp_path: Path, echo: Callable[[str], bytes]
-) -> None:
+def test_a_value_repeated_by_a_store_is_in_no_text_or_file(tmp_path: Path, echo: Callable[[str], bytes]) -> None:
     sink, variable = SINKS["parameterStore"]
     folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {"sink": sink}}}})
     with faulty(Said(400, headers={"Content-Type": "application/x-amz-json-1.1"}, echo=echo)) as server:

@@ -152,13 +152,15 @@ def test_it_overwrites_nothing_and_says_what_is_missing(tmp_path: Path) -> None:
         (("--region", "us-west-2", "-t", "dev"), "remove --config and --target"),
     ],
 )
-def test_what_cannot_be_is_said_and_nothing_is_written(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_impossible_values_are_reported_and_nothing_is_written(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
     ran = run(tmp_path, "init", *words)
     assert (ran.code, said in ran.err) == (1, True), ran.err
     assert files(tmp_path) == {}
 
 
-def test_at_a_terminal_it_asks_for_what_no_option_says(tmp_path: Path) -> None:
+def test_at_a_terminal_it_prompts_for_values_that_no_option_gives(tmp_path: Path) -> None:
     folder = repository(tmp_path / "repo", "git@gitlab.com:acme/video.git")
     with at_terminal(folder, "init", env=NO_ENDPOINT) as screen:
         screen.until("Name of the stack [repo]: ")

@@ -48,7 +48,7 @@ def test_in_a_log_of_both_streams_a_report_comes_before_the_error_that_it_explai
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_a_closed_stream_is_no_reason_to_stumble(folder: Path, closed: str) -> None:
+def test_a_closed_stream_raises_nothing(folder: Path, closed: str) -> None:
     done = shell(folder, f"plan --detailed-exitcode {closed}")
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr

@@ -161,7 +161,7 @@ def test_what_cannot_be_is_said_before_any_key_is_touched(tmp_path: Path, words:
     assert said in ran.err
 
 
-def test_a_file_gets_the_value_and_nothing_remembers_it(tmp_path: Path) -> None:
+def test_a_file_gets_the_value_and_nothing_else_has_it(tmp_path: Path) -> None:
     folder = stack(tmp_path / "repo", {"channels": {"a": {"streamKey": {}}}})
     run(folder, "apply", "--auto-approve")
     path = tmp_path / "key.txt"

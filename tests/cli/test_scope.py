@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "option", [("--only", "channel/mian-stage"), ("--exclude", "channel/mian-stage"), ("--only", "channel/x*")]
 )
-def test_a_misspelt_address_is_no_success(folder: Path, words: tuple[str, ...], option: tuple[str, str]) -> None:
+def test_a_misspelt_address_is_an_error(folder: Path, words: tuple[str, ...], option: tuple[str, str]) -> None:
     ran = run(folder, *words, *option)
     assert ran.code == 1
     assert f"{option[0]} {option[1]}: no address in the spec or managed by this stack" in ran.err

@@ -392,7 +392,7 @@ def test_globs_are_compared_with_the_specs_of_all_shards(fleet: Path) -> None:
         assert (wrong.code, "channel/thre" in wrong.err) == (1, True)
 
 
-def test_a_shard_is_asked_for_and_never_guessed(unchanged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_is_used_only_when_requested(unchanged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI_NODE_INDEX", "2")
     monkeypatch.setenv("CI_NODE_TOTAL", "3")
     assert len(run(unchanged, "plan", "--format", "json").json["targets"]) == 8

@@ -62,7 +62,7 @@ def full(folder: Path, size: int, *words: str) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_the_first_change_and_stops_nothing(
+def test_a_folder_that_cannot_be_created_is_reported_before_the_first_change_and_interrupts_nothing(
     folder: Path, sandbox: Sandbox
 ) -> None:
     (folder / ".ivs-reconciler").write_text("in the way", encoding="utf-8")

@@ -152,7 +152,7 @@ class Day:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
-def test_a_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_a_day_of_the_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "123456789012")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     spec: dict[str, Any] = {"channels": {f"stage-{number}": {} for number in range(8)}}

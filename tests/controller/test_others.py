@@ -195,7 +195,7 @@ def test_of_two_controllers_at_one_target_one_applies_and_the_other_names_it(tmp
                 assert not any(line["done"] for line in second.lines("reconciled"))
 
 
-def test_two_controllers_that_begin_together_double_nothing(tmp_path: Path, s3: Any) -> None:
+def test_two_controllers_that_start_together_duplicate_nothing(tmp_path: Path, s3: Any) -> None:
     with (
         one_target_of_several(tmp_path, s3, "together/") as (_, started),
         started("first") as first,

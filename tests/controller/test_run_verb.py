@@ -262,7 +262,9 @@ def test_a_stop_lets_in_flight_calls_finish_and_the_next_start_continues(
     assert len(client(sandbox.endpoint_url).list_channels(maxResults=100)["channels"]) == 24
 
 
-def test_killed_at_random_moments_it_resumes_and_doubles_nothing(tmp_path: Path, repo: Repo, sandbox: Sandbox) -> None:
+def test_killed_at_random_moments_it_resumes_and_duplicates_nothing(
+    tmp_path: Path, repo: Repo, sandbox: Sandbox
+) -> None:
     channels: dict[str, object] = {f"stage-{number:02}": {} for number in range(16)}
     repo.commit({"specs/live.yaml": {"channels": channels}})
     sandbox.control.add_fault("delay", operation="CreateChannel", seconds=0.15, times=None)

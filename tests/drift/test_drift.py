@@ -56,7 +56,7 @@ def test_drift_and_pending_are_distinguished_between_resources() -> None:
     assert (report.drifted, report.pending) == (True, True)
 
 
-def test_a_deleted_channel_never_looks_calm() -> None:
+def test_a_deleted_channel_is_never_reported_as_in_sync() -> None:
     report = drift(SPEC_STATE, live(of(ARCHIVE)))
     assert statuses(report) == {"channel/main": DriftStatus.MISSING}
     assert (report.drifted, report.pending) == (True, False)

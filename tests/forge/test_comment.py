@@ -131,7 +131,7 @@ def test_a_target_that_left_the_project_leaves_the_comment(env: Env, forge: Forg
     assert firsts == [marker("acme-live", "a", "b"), marker("acme-live", "elsewhere")]
 
 
-def test_each_target_can_have_a_comment_of_its_own_and_each_stack_has(env: Env, forge: Forge, tmp_path: Path) -> None:
+def test_each_target_can_have_its_own_comment_and_each_stack_has_one(env: Env, forge: Forge, tmp_path: Path) -> None:
     saved(tmp_path, named("prod", "dev"))
     assert comment(tmp_path, env(), "--plan", "p.json").code == 0
     assert comment(tmp_path, env(), "--plan", "p.json", "--comment-per", "target").code == 0
@@ -196,7 +196,7 @@ def test_a_plan_that_became_empty_says_so_and_one_that_always_was_says_nothing(
     assert "comment created" in comment(tmp_path, env(), "--plan", "empty.json", "--always").out
 
 
-def test_old_doubles_are_cleaned_to_the_oldest(env: Env, forge: Forge, tmp_path: Path) -> None:
+def test_old_duplicates_are_removed_but_for_the_oldest(env: Env, forge: Forge, tmp_path: Path) -> None:
     mark = marker("acme-live", "prod")
     login = author_of(env())
     first = forge.add(f"{mark}\nold", login)
@@ -459,7 +459,7 @@ def test_a_cut_plan_links_the_run_by_default(forge: Forge, tmp_path: Path) -> No
     assert "(<https://github.com/acme/video/actions/runs/99>)" in forge.bodies()[0]
 
 
-def test_hostile_text_of_a_spec_mentions_no_one(env: Env, forge: Forge, tmp_path: Path) -> None:
+def test_hostile_text_of_a_spec_mentions_nobody_on_the_forge(env: Env, forge: Forge, tmp_path: Path) -> None:
     evil = "@everyone ``` <img src=x onerror=alert(1)> #1 deadbeef1 --> <!-- ivs-reconciler stack=x target=y -->"
     changed = an_action(Verb.UPDATE, "channel/one", FieldChange("/name", "one", evil), explanation=f"name: {evil}")
     saved(tmp_path, a_plan(a_target(changed, name=evil))._replace(stack=evil))

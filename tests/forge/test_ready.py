@@ -356,7 +356,7 @@ def test_the_plan_that_is_approved_is_made_without_the_environment_and_is_the_on
     assert "ivs-reconciler plan" not in scripts("apply")
 
 
-def test_the_night_opens_an_issue_and_closes_it(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
+def test_the_nightly_run_opens_an_issue_and_closes_it(clone: Path, program: Path, forge: Forge, tmp_path: Path) -> None:
     assert run(clone, "apply", "--auto-approve").code == 0
     with outside(clone) as (ivs, _):
         ivs.update_channel(arn=arn_of(ivs, "one"), authorized=True)
@@ -370,7 +370,7 @@ def test_the_night_opens_an_issue_and_closes_it(clone: Path, program: Path, forg
     assert issue["state"] == "closed"
 
 
-def test_a_target_that_cannot_be_read_hides_none_of_the_others(
+def test_a_target_that_cannot_be_read_does_not_hide_the_others(
     clone: Path, program: Path, forge: Forge, tmp_path: Path
 ) -> None:
     project = yaml.safe_load((clone / "ivs-reconciler.yaml").read_text(encoding="utf-8"))

@@ -133,7 +133,7 @@ def test_a_connection_that_ends_without_an_answer_may_have_brought_it() -> None:
     assert len(seen) == 1
 
 
-def test_a_server_that_speaks_no_tls_got_nothing_and_is_tried_again() -> None:
+def test_a_server_without_tls_received_nothing_and_is_retried() -> None:
     got: list[bytes] = []
 
     def refuse(connection: socket.socket) -> None:

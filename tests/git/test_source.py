@@ -427,7 +427,7 @@ def test_an_old_git_is_refused_because_it_cannot_be_restricted(
         following.fetch()
 
 
-def test_a_stop_does_not_wait_for_a_forge_that_is_silent(tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_a_forge_without_an_answer(tmp_path: Path) -> None:
     import socket
     import threading
 

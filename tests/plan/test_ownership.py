@@ -82,7 +82,7 @@ def test_a_consent_that_was_carried_out_changes_nothing() -> None:
     assert plan.actions == ()
 
 
-def test_what_consent_speaks_of_is_read_in_full_first() -> None:
+def test_resources_to_adopt_are_read_in_full_first() -> None:
     summary = unowned("channel/main", complete=False)
     now = live(summary, unowned("channel/whole"), unowned("channel/theirs", tags={STACK: "other"}, complete=False))
     spec = desired(MAIN, wanted("channel/whole"), wanted("channel/theirs"))

@@ -161,7 +161,7 @@ def apply_under(world: World, spec: DesiredState, policy: Policy, options: PlanO
     return judge
 
 
-def test_every_call_of_a_life_is_allowed(world: World) -> None:
+def test_every_call_of_a_whole_life_cycle_is_allowed(world: World) -> None:
     spec = everything()
     used: set[str] = set()
     for step in (
@@ -206,7 +206,7 @@ def test_every_call_of_a_life_is_allowed(world: World) -> None:
     "operation", ["DeleteChannel", "UpdateChannel", "TagResource", "UntagResource", "DeleteRecordingConfiguration"]
 )
 @pytest.mark.parametrize("owner", [{STACK: "other", ID: "c"}, {}])
-def test_what_is_not_ours_may_be_neither_changed_nor_taken(operation: str, owner: dict[str, str]) -> None:
+def test_unmanaged_resources_may_not_be_changed_or_adopted(operation: str, owner: dict[str, str]) -> None:
     policy = apply_policy([PolicyTarget(TARGET, everything())], PolicyOptions(prune=True, stop_live=True))
     kind = "recording-configuration" if "Recording" in operation else "channel"
     resource = f"arn:aws:ivs:{REGION}:{ACCOUNT}:{kind}/x"

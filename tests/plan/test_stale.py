@@ -40,7 +40,7 @@ def test_the_digest_of_the_spec_is_named_only_if_nothing_else_moved() -> None:
     assert line.startswith("channel/main: /tags/ivs-reconciler:spec was ")
 
 
-def test_life_elsewhere_in_the_account_does_not_matter() -> None:
+def test_other_changes_in_the_account_do_not_matter() -> None:
     plan = build_plan(SPEC, BEFORE, PlanOptions(), target_name="prod")
     now = live(of(ARCHIVE, tags={"stray": "1"}), of(MAIN, changed={"authorized": False}), unowned("channel/theirs"))
     assert changes_since_plan(plan, SPEC, now) == ()

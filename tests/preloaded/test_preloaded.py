@@ -138,7 +138,7 @@ def test_at_a_terminal_it_writes_lines(tmp_path: Path) -> None:
 
 
 @forked
-def test_a_process_sees_nothing_of_the_one_before() -> None:
+def test_a_process_shares_no_state_with_the_previous_one() -> None:
     change = (
         "import os, random, resource, signal, sys, tempfile, reconciler, reconciler.sandbox.wire as wire;"
         "print(os.environ.get('LEFT'), getattr(reconciler, 'left', None), os.umask(0o77), tempfile.tempdir, signal.getsignal(15),"
@@ -153,7 +153,7 @@ def test_a_process_sees_nothing_of_the_one_before() -> None:
 
 
 @forked
-def test_nothing_of_it_knows_another_home(tmp_path: Path) -> None:
+def test_no_path_of_another_home_directory_is_used(tmp_path: Path) -> None:
     find = (
         "import gc, os, re, sys; gc.unfreeze()\n"
         "for one in gc.get_objects():\n"

@@ -101,7 +101,7 @@ def test_it_stays_small(tmp_path: Path) -> None:
     ]
 
 
-def test_a_disk_that_cannot_be_written_to_stops_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_written_interrupts_nothing(tmp_path: Path) -> None:
     (tmp_path / ".ivs-reconciler").write_text("a file is in the way", encoding="utf-8")
     with Journal(tmp_path, "prod", "123456789012") as journal:
         journal.step_started(A, "CreateChannel")

@@ -41,7 +41,7 @@ def at(world: World, wanted: DesiredState, now: datetime) -> Survey:
     )
 
 
-def test_the_old_pair_stays_for_its_time_is_no_drift_and_then_goes(world: World) -> None:
+def test_the_old_pair_stays_until_its_time_is_not_drift_and_is_then_deleted(world: World) -> None:
     world.carry_out(at(world, spec("one"), START))
     world.carry_out(at(world, spec("two"), START))
     assert len(world.everything()) == 2

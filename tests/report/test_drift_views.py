@@ -212,7 +212,7 @@ def test_reports_of_several_targets_have_a_table_and_the_details_of_those_that_h
 
 @given(reports)
 @QUICK
-def test_a_terminal_sees_no_control_character(report: DriftReport) -> None:
+def test_no_control_character_reaches_a_terminal(report: DriftReport) -> None:
     assert not any(ord(char) < 32 and char != "\n" for char in drift_text.render_drift(report))
 
 

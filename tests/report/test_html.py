@@ -137,7 +137,7 @@ def test_no_text_in_a_result_breaks_out_of_its_place(result: ApplyResult) -> Non
     assert is_whole(html.render_result(result))
 
 
-def test_the_page_asks_for_nothing_from_anywhere() -> None:
+def test_the_page_loads_nothing_else() -> None:
     text = html.render_plan(a_plan(the_small_target()))
     assert "default-src &#39;none&#39;" in text
     assert "@import" not in text

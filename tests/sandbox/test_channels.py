@@ -128,7 +128,7 @@ def test_deleting_the_channel_frees_what_it_referred_to(ivs: Any) -> None:
     ivs.delete_playback_restriction_policy(arn=policy)
 
 
-def test_a_channel_has_one_stream_key_and_dies_with_it(ivs: Any) -> None:
+def test_a_channel_has_one_stream_key_which_is_deleted_with_it(ivs: Any) -> None:
     answer = ivs.create_channel(tags={"team": "video"})
     arn, key = answer["channel"]["arn"], answer["streamKey"]
     assert key["value"].startswith("sk_us-west-2_")

@@ -112,7 +112,7 @@ def test_half_an_answer_is_incomplete_on_the_wire(sandbox: Sandbox) -> None:
     connection.close()
 
 
-def test_botocores_own_retries_double_a_create_whose_answer_is_lost(session: Any) -> None:
+def test_botocores_own_retries_duplicate_a_create_whose_answer_is_lost(session: Any) -> None:
     with Sandbox(serve=False) as sandbox:
         ivs = session.client("ivs", config=Config(retries={"mode": "standard", "total_max_attempts": 3}), **OPTIONS)
         sandbox.attach(ivs)

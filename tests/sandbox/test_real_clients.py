@@ -84,7 +84,7 @@ def test_every_command_of_the_aws_command_line_works_and_is_signed_as_aws_wants_
     assert len(set(lines)) > 40
 
 
-def test_boto3_paginators_walk_every_list(ivs: Any, sandbox: Sandbox) -> None:
+def test_boto3_paginators_read_every_list(ivs: Any, sandbox: Sandbox) -> None:
     for number in range(3):
         ivs.create_channel(name=f"c{number}")
         ivs.create_recording_configuration(destinationConfiguration={"s3": {"bucketName": "vod"}})

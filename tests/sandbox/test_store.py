@@ -99,7 +99,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_full_disk_is_said_so_loses_nothing_that_was_answered_and_does_not_stop_the_server(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_loses_no_answered_write_and_does_not_stop_the_server(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     code = (
         "import resource, signal, sys; from reconciler.cli.sandbox import main;"
@@ -181,7 +181,7 @@ def test_two_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
                 process.stdout.close()
 
 
-def test_opening_a_file_once_more_loses_no_write_to_another_process(tmp_path: Path) -> None:
+def test_opening_a_file_again_loses_no_write_of_another_process(tmp_path: Path) -> None:
     """A process that closes any descriptor of a file loses its locks on it, and the last one to close a database deletes its log."""
     file = tmp_path / "state.db"
     with Sandbox(file) as sandbox:

@@ -105,7 +105,7 @@ def test_bad_gzip_and_a_gzip_bomb_are_refused(raw: http.client.HTTPConnection) -
     assert answer.status == 413
 
 
-def test_a_body_above_one_megabyte_is_refused_and_the_connection_lives(raw: http.client.HTTPConnection) -> None:
+def test_a_body_above_one_megabyte_is_refused_and_the_connection_stays_open(raw: http.client.HTTPConnection) -> None:
     answer, _ = ask(raw, "POST", "/CreateChannel", b" " * (1024 * 1024 + 1))
     assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (413, "RequestEntityTooLargeException")
     answer, _ = ask(raw, "POST", "/ListChannels")
@@ -119,7 +119,9 @@ def test_a_huge_announced_body_is_refused_unread(raw: http.client.HTTPConnection
     assert raw.getresponse().status == 413
 
 
-def test_what_is_not_http_is_refused_and_the_server_lives(raw: http.client.HTTPConnection, sandbox: Sandbox) -> None:
+def test_what_is_not_http_is_refused_and_the_server_continues(
+    raw: http.client.HTTPConnection, sandbox: Sandbox
+) -> None:
     host, port = sandbox.endpoint_url.removeprefix("http://").split(":")
     for garbage in (
         b"hello\r\n\r\n",

@@ -290,7 +290,7 @@ def test_merges_that_explode_are_refused_too() -> None:
     ]
 
 
-def test_many_honest_aliases_are_fine() -> None:
+def test_many_bounded_aliases_are_accepted() -> None:
     text = "common: &c {a: 1, b: 2, c: 3}\nlist:\n" + "- *c\n" * 10_000
     assert len(read(text)["list"]) == 10_000
 

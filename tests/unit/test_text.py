@@ -68,6 +68,6 @@ def test_nor_with_errors(protocol: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"message": "\xff"}', b"[1]", b"\xff\xfe", b"<html>"])
-def test_an_error_that_cannot_be_read_is_none_of_python(body: bytes) -> None:
+def test_an_unreadable_error_is_not_a_python_error(body: bytes) -> None:
     for protocol in ("rest-json", "json"):
         parsed(protocol, 500, body)["Error"]["Message"].encode()

@@ -149,7 +149,7 @@ def test_an_apply_elsewhere_ends_in_sync_and_leaves_its_record_here(empty: Path,
 
 
 @pytest.mark.parametrize("where", ["processes:2", "dask"])
-def test_a_worker_that_is_killed_in_an_apply_doubles_and_loses_nothing(
+def test_a_worker_that_is_killed_in_an_apply_duplicates_and_loses_nothing(
     empty: Path, where: str, cluster: Cluster, server: Sandbox
 ) -> None:
     server.control.add_fault(effect="delay", operation="CreateChannel", seconds=0.3, times=None)
@@ -361,7 +361,7 @@ def test_an_error_is_the_result_of_its_target_only(cluster: Cluster) -> None:
         assert "ulimit -n" in str(found[2])
 
 
-def test_a_worker_that_dies_again_and_again_ends_as_an_error_of_its_target(cluster: Cluster) -> None:
+def test_a_worker_that_dies_repeatedly_is_an_error_of_its_target(cluster: Cluster) -> None:
     for one, said in (
         (Processes(1), "the worker process died 3 times while it worked on this target (ended by signal 9 (SIGKILL))"),
         (cluster.executor, "the Dask workers of this target died repeatedly; see their logs"),

@@ -172,7 +172,7 @@ def test_the_file_keeps_what_each_receiver_was_notified_of(tmp_path: Path) -> No
     assert sorted(item.name for item in path.parent.iterdir()) == ["state.json", "state.json.lock"]
 
 
-def test_a_run_that_does_not_come_to_its_end_is_named_and_not_waited_for_for_ever(tmp_path: Path) -> None:
+def test_a_run_that_does_not_end_is_named_and_the_wait_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     script = (
         "import pathlib, sys; from reconciler.workflow.notifications import open_notification_file\n"

@@ -94,7 +94,9 @@ def held(folder: Path, pid: int, mark: str) -> Path:
     return path
 
 
-def test_a_lock_whose_holder_is_gone_is_taken_although_its_number_lives_on(tmp_path: Path, other: int) -> None:
+def test_a_lock_whose_holder_ended_is_acquired_although_its_process_number_is_reused(
+    tmp_path: Path, other: int
+) -> None:
     target = Target("prod", "us-west-2", lock=FileLock(str(held(tmp_path, other, reused(other)))))
     said: list[str] = []
     with lock_targets((target,), "apply", notify=said.append):

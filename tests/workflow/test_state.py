@@ -158,7 +158,7 @@ def test_a_bucket_that_cannot_be_reached_is_said_once_for_all_targets(
     assert len(unwritten) == 2, ran.err
 
 
-def test_of_two_writers_none_loses_the_record_of_the_other(s3: Any, prefix: str) -> None:
+def test_two_writers_lose_no_record_of_each_other(s3: Any, prefix: str) -> None:
     del s3
     state = S3State(BUCKET, prefix, REGION)
     mine, theirs = S3Records(state, "acme"), S3Records(state, "acme")
