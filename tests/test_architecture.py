@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,36 @@ MODULES = {module_of(path): path for path in SOURCES}
 
 def imports_of(name: str) -> set[str]:
     """The modules of this project that a module imports, at the top, in functions and for type checking alike."""
+    return named_in(ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8")))) - {name}
+
+
+def named_in(nodes: Iterable[ast.AST]) -> set[str]:
+    """The modules of this project that these imports name."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {
                 full if (full := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names
             }
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return (found & set(MODULES)) - {name}
+    return found & set(MODULES)
+
+
+def at_top(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below this one that run when a module is loaded."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.Lambda) or (
+            isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        ):
+            continue
+        yield child
+        yield from at_top(child)
+
+
+def in_functions(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of all functions."""
+    return (inner for one in ast.walk(node) if isinstance(one, ast.FunctionDef) for inner in ast.walk(one))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +109,26 @@ def test_few_modules_know_a_particular_kind() -> None:
         and names_a_kind(ast.parse(path.read_text(encoding="utf-8")))
     }
     assert len(found) <= MAX_NAMING_A_KIND, sorted(found)
+
+
+def test_a_function_imports_only_what_is_not_loaded_anyway() -> None:
+    """Such an import is for the start-up; one of a module that is loaded already only hides what a module needs."""
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    direct = {name: named_in(at_top(tree)) for name, tree in trees.items()}
+
+    def loaded_with(name: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [name, *(["reconciler.cli.main"] if name.startswith("reconciler.cli.") else [])]
+        while waiting:
+            one = waiting.pop()
+            if one not in found:
+                found.add(one)
+                waiting += [*direct[one], *([one.rpartition(".")[0]] if "." in one else [])]
+        return found
+
+    late = {name: named_in(in_functions(tree)) for name, tree in trees.items()}
+    found = {name: sorted(late[name] & loaded_with(name)) for name in MODULES if late[name]}
+    assert {name: modules for name, modules in found.items() if modules} == {}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from reconciler.sandbox.embedded import Sandbox
+from reconciler.sandbox.embedded import CLIENTS, Sandbox
 
 ACCOUNT = "123456789012"
 REGION = "us-west-2"
@@ -27,8 +26,6 @@ def ivs_sandbox_options() -> dict[str, Any]:
 @pytest.fixture
 def ivs_sandbox(ivs_sandbox_options: dict[str, Any]) -> Iterator[Sandbox]:
     """Return a serving, empty sandbox."""
-    from reconciler.sandbox.embedded import Sandbox
-
     with Sandbox(**ivs_sandbox_options) as sandbox:
         yield sandbox
 
@@ -36,8 +33,6 @@ def ivs_sandbox(ivs_sandbox_options: dict[str, Any]) -> Iterator[Sandbox]:
 @pytest.fixture
 def ivs_sandbox_env(ivs_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """Return the sandbox of the test, and set the environment so that AWS clients use it."""
-    from reconciler.sandbox.embedded import CLIENTS
-
     for service in CLIENTS:
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service.replace('-', '_').upper()}", ivs_sandbox.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
