@@ -148,10 +148,10 @@ def render_targets(
     cut = cut_line("plan", artefact_url)
     total = Summary(*(sum(getattr(target.summary, name) for target in targets) for name in Summary._fields))
     lines = [
-        Line("", f"{group.notice.value.partition(',')[0].lower()} {action.address.kind.value}")
+        Line("", kind if group.notice is Notice.KEYS else f"{group.notice.value.lower()} {kind}")
         for target in targets
         for group in notable_changes(target)
-        for action in group.actions
+        for kind in (action.address.kind.value for action in group.actions)
     ]
     last = (
         f"Plan for {plural(len(targets), 'target')}: {summary_words(total)}.\n\n"

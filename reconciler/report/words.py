@@ -453,7 +453,7 @@ class Notice(StrEnum):
     DELETED = "To delete"
     REPLACED = "To replace"
     BLOCKED = "Blocked"
-    KEYS = "Keys"
+    KEYS = "Stream keys and key pairs"
 
 
 class Notable(NamedTuple):

@@ -120,7 +120,7 @@ def test_a_blocked_replacement_is_not_said_to_be_needed() -> None:
 def test_a_group_whose_actions_are_all_listed_above_says_how_many() -> None:
     rotated = an_action(Verb.REPLACE, "stream-key/main")
     (replaced, keys) = notable_changes(a_target(rotated))
-    assert (replaced.title, keys.title) == ("To replace: 1", "Keys: 1, listed above")
+    assert (replaced.title, keys.title) == ("To replace: 1", "Stream keys and key pairs: 1, listed above")
 
 
 def test_resources_of_a_kind_that_could_not_be_read_are_one_block() -> None:
