@@ -183,8 +183,8 @@ def sinks_of(resource: DesiredResource, asked: Rotate) -> tuple[Sink, ...]:
     return tuple(sink for sink in (resource.sink, file) if sink is not None)
 
 
-def rotation_due(live: LiveResource, resource: DesiredResource) -> str:
-    """Return why the label of a key requires a rotation, or an empty string."""
+def why_rotate(live: LiveResource, resource: DesiredResource) -> str:
+    """Return why a key has to be rotated: its label in the spec is another than it was made for. Empty if it need not be."""
     label, made_for = resource.tags.get(ROTATION), live.tags.get(ROTATION)
     if label is None or label == made_for:
         return ""

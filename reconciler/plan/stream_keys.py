@@ -25,10 +25,10 @@ from reconciler.plan.decision import (
     may_adopt,
     moved_from,
     must_publish,
-    rotation_due,
     sink_words,
     sinks_of,
     why_different,
+    why_rotate,
 )
 from reconciler.plan.plan import Blocked, Reason, Verb
 
@@ -82,7 +82,7 @@ def _of_live_channel(inputs: PlanInputs, resource: DesiredResource, channel_arn:
     changes = _tag_changes(inputs, live, resource)
     asked = resource.address in inputs.rotate.addresses and not (publish_to and is_unpublished(live))
     if owner in (inputs.desired.stack, "") and (
-        why := "rotation requested" if asked else owner and rotation_due(live, resource)
+        why := "rotation requested" if asked else owner and why_rotate(live, resource)
     ):
         return _rotated(resource, live, wanted, changes, why, publish_to)
     if owner == inputs.desired.stack:

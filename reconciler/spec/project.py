@@ -49,7 +49,7 @@ from reconciler.spec.problems import (
     target_hint,
 )
 from reconciler.spec.project_models import ProjectFile
-from reconciler.spec.publications import leaves, paths_in, publication_faults, publications_of
+from reconciler.spec.publications import leads_outside, paths_in, publication_faults, publications_of
 from reconciler.spec.rules import (
     WITH_DEFAULTS,
     conflicting_references,
@@ -285,7 +285,7 @@ def _path_faults(raw: Mapping[str, Any], root: Path, allowed: tuple[str, ...]) -
                 full = ("targets", name, *path)
                 yield _outside(full, value)
     for output, text in paths_in(raw.get("outputs")):
-        if leaves(root, text, _mapping(raw, "targets"), raw.get("stack"), places):
+        if leads_outside(root, text, _mapping(raw, "targets"), raw.get("stack"), places):
             yield _outside(output, text)
 
 

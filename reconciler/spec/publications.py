@@ -184,8 +184,8 @@ def _filled_paths(text: str, targets: Mapping[str, Any], stack: object) -> Itera
         yield str(name), fill(text, {**names, "accountId": str(given.get("accountId") or name)})[0]
 
 
-def leaves(root: Path, text: str, targets: Mapping[str, Any], stack: object, places: list[str]) -> bool:
-    """Return whether a path leads out of all of these directories in any target, also through a link."""
+def leads_outside(root: Path, text: str, targets: Mapping[str, Any], stack: object, places: list[str]) -> bool:
+    """Return whether a path, filled in for any of the targets, is in none of these directories; links are followed."""
     reals = [
         os.path.realpath(root / filled) if "\0" not in filled else "/"
         for _, filled in _filled_paths(text, targets, stack)

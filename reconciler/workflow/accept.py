@@ -58,7 +58,7 @@ class Chosen:
             raise UsageError(str(error)) from None
 
     def matches(self, address: Address, path: str) -> bool:
-        """Return whether it means a difference."""
+        """Return whether this choice includes a difference, by address and path."""
         return address == self.address and (not self.path or path == self.path or path.startswith(f"{self.path}/"))
 
 
