@@ -6,6 +6,7 @@ Each verb imports what it needs when it runs, so that --help is quick.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -394,28 +395,27 @@ def serve(args: argparse.Namespace) -> int:
     import signal
     import threading
 
-    try:
-        # Relative to the directory of -C.
-        args.db, args.accounts = _in_folder(args, args.db), _in_folder(args, args.accounts)
-        sandbox = _sandbox(args)
-        sandbox.start()
-    except (ValueError, OSError, RuntimeError) as error:
-        return _fail(f"cannot start the sandbox: {error}")
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    where = args.db or "memory"
-    sys.stdout.write(
-        f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\n"
-        f"use it with: export {sandbox.client_settings(sandbox.endpoint_url)}\n"
-    )
-    if sandbox.control_token and not _control_token(args):
-        sys.stdout.write(f"control it with: export IVS_SANDBOX_TOKEN={sandbox.control_token}\n")
-    sys.stdout.flush()
-    # Without a timeout the signal handler does not run on some platforms.
-    while not stopping.wait(0.5):
-        pass
-    sandbox.stop()
+    with contextlib.ExitStack() as running:
+        try:
+            # Relative to the directory of -C.
+            args.db, args.accounts = _in_folder(args, args.db), _in_folder(args, args.accounts)
+            sandbox = running.enter_context(_sandbox(args))
+        except (ValueError, OSError, RuntimeError) as error:
+            return _fail(f"cannot start the sandbox: {error}")
+        stopping = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopping.set())
+        where = args.db or "memory"
+        sys.stdout.write(
+            f"serving Amazon IVS on {sandbox.endpoint_url} (state in {where})\n"
+            f"use it with: export {sandbox.client_settings(sandbox.endpoint_url)}\n"
+        )
+        if sandbox.control_token and not _control_token(args):
+            sys.stdout.write(f"control it with: export IVS_SANDBOX_TOKEN={sandbox.control_token}\n")
+        sys.stdout.flush()
+        # Without a timeout the signal handler does not run on some platforms.
+        while not stopping.wait(0.5):
+            pass
     sys.stdout.write("stopped\n")
     return 0
 

@@ -181,22 +181,22 @@ class Sandbox:
         assumptions = Assumptions(assume)
         models = {name: model.load(name) for name in SERVICES}
         self._store = Store(db, create=create)
-        parts = Parts(
-            models=models,
-            store=self._store,
-            clock=time,
-            rng=random.Random(seed),  # noqa: S311 - ids, no secrets
-            settings=Settings(settle_seconds, stop_seconds, dict(buckets or {}), strict_buckets, assumptions),
-            keys=keys,
-            faults=FaultRules(random.Random(seed)),  # noqa: S311
-            limiter=RateLimiter(self._store, time, assumptions, quotas),
-            call_log=CallLog(),
-            strict=auth == "strict",
-        )
-        self._engine = Engine(parts)
         self._clock = time
         self._stopping = threading.Event()
         try:
+            parts = Parts(
+                models=models,
+                store=self._store,
+                clock=time,
+                rng=random.Random(seed),  # noqa: S311 - ids, no secrets
+                settings=Settings(settle_seconds, stop_seconds, dict(buckets or {}), strict_buckets, assumptions),
+                keys=keys,
+                faults=FaultRules(random.Random(seed)),  # noqa: S311
+                limiter=RateLimiter(self._store, time, assumptions, quotas),
+                call_log=CallLog(),
+                strict=auth == "strict",
+            )
+            self._engine = Engine(parts)
             self.control = Control(self._engine, dict(limits or {}))
             self._pages = page.Pages(
                 self.control, str(self._store.path or "memory"), control_token, self.client_settings

@@ -48,7 +48,7 @@ class Process(subprocess.Popen[Any]):
         self._connection: socket.socket | None = None
         self._receiving = threading.Lock()
         first = ("-c", before + _EXECUTE) if before else ()
-        super().__init__([sys.executable, *first, "-m", module, *words], preexec_fn=_interruptible, **options)
+        super().__init__([sys.executable, *first, "-m", module, *words], preexec_fn=interruptible, **options)
 
     def _execute_child(self, *arguments: Any) -> None:
         if self._fresh or not self._forked(*arguments):
@@ -107,7 +107,8 @@ class Process(subprocess.Popen[Any]):
         return self.returncode
 
 
-def _interruptible() -> None:
+def interruptible() -> None:
+    """Handle SIGINT as a program in the foreground does; a shell's background job ignores it, and so do its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.cli.support import stack
 from tests.cli.test_extras import PACKAGES
-from tests.preloaded import Process, write_program
+from tests.preloaded import Process, interruptible, write_program
 from tests.preloaded.server import EXTRAS
 
 PROBE = "tests.preloaded.probe"
@@ -64,6 +64,7 @@ def test_a_process_is_what_a_new_interpreter_would_be(
     options |= {"cwd": tmp_path, "env": {**os.environ, **env}, "text": True, "stdin": subprocess.DEVNULL}
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     fork = ended(Process(words, PROBE, **options))
+    options["preexec_fn"] = interruptible
     fresh = ended(subprocess.Popen([sys.executable, "-m", PROBE, *words], **options))
     assert fork[0] == fresh[0] == 0, (fork, fresh)
     assert json.loads(fork[1]) == json.loads(fresh[1])

@@ -49,8 +49,9 @@ def test_an_outage_ends_the_apply_and_the_next_one_completes_it(
     assert result is not None
     counts = results(result)
     assert set(counts) == {"failed", "skipped"}
-    # Three calls are in flight at a time, and those end as they would without an outage.
-    assert 5 <= counts["failed"] <= 8
+    # Creates run in rounds of three. The fifth fails in the second one, and the third may have begun by then, or on a
+    # busy machine the fourth: no time passes on the clock of the world while this thread waits for its turn.
+    assert 5 <= counts["failed"] <= 12
     assert skipped_because(result) == {OUTAGE.format(5)}
     assert (result.interrupted, result.complete) == (False, False)
     assert result.calls < 200, "about 1,000 without an end"

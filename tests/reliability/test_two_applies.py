@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,26 @@ SPEC = desired(
 )
 
 
+@contextmanager
 def race(
     seed: int, root: Path, *, create_lag: float = 0.0, delete_lag: float = 0.0, lossy: float = 0.0
-) -> tuple[World, list[ApplyResult | None]]:
-    """Let two applies run against each other; returns the world afterwards and what became of each."""
-    rng = random.Random(seed)
+) -> Iterator[tuple[World, list[ApplyResult | None]]]:
+    """Let two applies run against each other; yields the world afterwards and what became of each."""
     clock = VirtualClock()
-    sandbox = Sandbox(serve=False, clock=clock, seed=seed, settle_seconds=2)
+    with Sandbox(serve=False, clock=clock, seed=seed, settle_seconds=2) as sandbox:
+        results = _results(seed, sandbox, clock, root, create_lag, delete_lag, lossy)
+        sandbox.control.set_lag()
+        sandbox.control.clear_faults()
+        clock.advance(40)
+        client = worlds_client()
+        sandbox.attach(client)
+        yield World(sandbox, clock, client, root), results
+
+
+def _results(
+    seed: int, sandbox: Sandbox, clock: VirtualClock, root: Path, create_lag: float, delete_lag: float, lossy: float
+) -> list[ApplyResult | None]:
+    rng = random.Random(seed)
     sandbox.control.set_lag(create=create_lag, delete=delete_lag)
     if lossy:
         for when in ("before", "after"):
@@ -66,13 +80,7 @@ def race(
             return world.carry_out(_surveyed(world, gate.before(who)))
 
         with ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(run, paces))
-    sandbox.control.set_lag()
-    sandbox.control.clear_faults()
-    clock.advance(40)
-    client = worlds_client()
-    sandbox.attach(client)
-    return World(sandbox, clock, client, root), results
+            return list(pool.map(run, paces))
 
 
 def _surveyed(world: World, before: Callable[[str, Mapping[str, object]], None]) -> Survey:
@@ -97,29 +105,33 @@ def check(world: World, results: list[ApplyResult | None]) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_one_of_everything_is_left(seed: int, tmp_path: Path) -> None:
-    check(*race(seed, tmp_path))
+    with race(seed, tmp_path) as end:
+        check(*end)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_one_of_everything_is_left_when_lists_lag(seed: int, tmp_path: Path) -> None:
-    check(*race(seed, tmp_path, create_lag=6, delete_lag=6))
+    with race(seed, tmp_path, create_lag=6, delete_lag=6) as end:
+        check(*end)
 
 
 @pytest.mark.parametrize("seed", range(16))
 def test_one_of_everything_is_left_when_answers_are_lost_too(seed: int, tmp_path: Path) -> None:
     """A run whose create was carried out and not answered knows its own among two by the number that the create wrote on it."""
     lag = 6 if seed % 3 == 2 else 0
-    world, results = race(seed, tmp_path, create_lag=lag, delete_lag=lag, lossy=0.15 if seed % 2 else 0.08)
-    said = [(str(outcome.address), outcome.message) for result in results if result for outcome in result.outcomes]
-    status = world.status()
-    assert set(status) <= set(SPEC.resources), said
-    # Who lost too many answers may have given up on one, or on deleting its own of two, and says so.
-    gave_up = {one.address for result in results if result for one in result.outcomes if one.result is Result.FAILED}
-    assert all(count == 1 or address in gave_up for address, count in status.items()), said
-    # The next apply makes what is missing, deletes what is there twice, and does nothing else.
-    world.apply(SPEC, PlanOptions(prune=True))
-    assert world.status() == dict.fromkeys(SPEC.resources, 1), said
-    assert world.survey(SPEC, PlanOptions(prune=True)).plan.actions == (), said
+    with race(seed, tmp_path, create_lag=lag, delete_lag=lag, lossy=0.15 if seed % 2 else 0.08) as (world, results):
+        said = [(str(outcome.address), outcome.message) for result in results if result for outcome in result.outcomes]
+        status = world.status()
+        assert set(status) <= set(SPEC.resources), said
+        # Who lost too many answers may have given up on one, or on deleting its own of two, and says so.
+        gave_up = {
+            one.address for result in results if result for one in result.outcomes if one.result is Result.FAILED
+        }
+        assert all(count == 1 or address in gave_up for address, count in status.items()), said
+        # The next apply makes what is missing, deletes what is there twice, and does nothing else.
+        world.apply(SPEC, PlanOptions(prune=True))
+        assert world.status() == dict.fromkeys(SPEC.resources, 1), said
+        assert world.survey(SPEC, PlanOptions(prune=True)).plan.actions == (), said
 
 
 def test_a_value_that_comes_late_does_not_pass_for_that_of_the_key_that_is_there(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def wait_for(port: str) -> None:
 def test_each_block_with_aws_commands_names_endpoint_region_and_keys() -> None:
     blocks = [block for block in SHELL if re.search(r"\baws [a-z]", block)]
     assert len(blocks) == 4
-    assert {block.splitlines()[0] for block in blocks} == {
-        f"export {Sandbox(serve=False).client_settings('http://127.0.0.1:4599')}"
-    }
+    with Sandbox(serve=False) as sandbox:
+        settings = sandbox.client_settings("http://127.0.0.1:4599")
+    assert {block.splitlines()[0] for block in blocks} == {f"export {settings}"}
 
 
 @pytest.mark.skipif(shutil.which("sh") is None or shutil.which("curl") is None, reason="needs sh and curl")
