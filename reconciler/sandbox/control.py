@@ -69,13 +69,13 @@ def _capped(limit: int, maximum: int) -> int:
 
 _COLUMNS = "kind, name, arn, document"
 _MATCHES = (
-    "gone_from IS NULL AND (?1 = '' OR kind = ?1) AND (?2 = '' OR kind <> ?2)"
-    " AND (?3 = '' OR account = ?3) AND (?4 = '' OR region = ?4)"
+    "gone_from IS NULL AND (:kind = '' OR kind = :kind) AND (:without = '' OR kind <> :without)"
+    " AND (:account = '' OR account = :account) AND (:region = '' OR region = :region)"
 )
 # Not the document: a search must not reveal whether a secret contains a text.
 _CONTAINS = (
-    " AND (instr(lower(name), lower(?{0})) OR instr(lower(arn), lower(?{0}))"
-    " OR EXISTS (SELECT 1 FROM json_each(document, '$.tags') WHERE instr(lower(key || '=' || value), lower(?{0}))))"
+    " AND (instr(lower(name), lower(:word{0})) OR instr(lower(arn), lower(:word{0}))"
+    " OR EXISTS (SELECT 1 FROM json_each(document, '$.tags') WHERE instr(lower(key || '=' || value), lower(:word{0}))))"
 )
 _MAX_OFFSET = 1 << 40
 _MAX_WORDS = 8
@@ -95,10 +95,11 @@ class _Search:
     account: str = ""
     region: str = ""
 
-    def _where(self) -> tuple[str, list[str]]:
+    def _where(self) -> tuple[str, dict[str, str]]:
         words = self.text.split()[:_MAX_WORDS]
-        conditions = [_CONTAINS.format(5 + at) for at in range(len(words))]
-        return _MATCHES + "".join(conditions), [self.kind, self.without, self.account, self.region, *words]
+        values = {"kind": self.kind, "without": self.without, "account": self.account, "region": self.region}
+        values |= {f"word{at}": word for at, word in enumerate(words)}
+        return _MATCHES + "".join(_CONTAINS.format(at) for at in range(len(words))), values
 
     def count(self, connection: sqlite3.Connection) -> dict[str, int]:
         """Return the number of matching resources of each kind."""

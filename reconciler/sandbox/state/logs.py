@@ -120,16 +120,22 @@ def find_calls(  # noqa: PLR0913 - one restriction each, by name
     arn: a resource that parameters or result name.
     """
     rows = connection.execute(
-        "SELECT seq, document FROM calls WHERE (?1 = '' OR operation = ?1)"
-        " AND (?2 = '' OR account = ?2) AND (?3 = '' OR region = ?3) AND time >= ?4"
-        " AND (?5 IS NULL OR time <= ?5) AND (?6 IS NULL OR seq < ?6)"
-        " AND (?7 = '[]' OR json_extract(document, '$.service') IN (SELECT value FROM json_each(?7)))"
-        " AND (?8 = '' OR instr(document, ?8)) ORDER BY seq DESC LIMIT ?9",
-        (
-            *(operation, account, region, since, until, before, json.dumps([*services])),
-            json.dumps(arn) if arn else "",
-            limit,
-        ),
+        "SELECT seq, document FROM calls WHERE (:operation = '' OR operation = :operation)"
+        " AND (:account = '' OR account = :account) AND (:region = '' OR region = :region) AND time >= :since"
+        " AND (:until IS NULL OR time <= :until) AND (:before IS NULL OR seq < :before)"
+        " AND (:services = '[]' OR json_extract(document, '$.service') IN (SELECT value FROM json_each(:services)))"
+        " AND (:arn = '' OR instr(document, :arn)) ORDER BY seq DESC LIMIT :limit",
+        {
+            "operation": operation,
+            "account": account,
+            "region": region,
+            "since": since,
+            "until": until,
+            "before": before,
+            "services": json.dumps([*services]),
+            "arn": json.dumps(arn) if arn else "",
+            "limit": limit,
+        },
     )
     return [{"seq": seq, **json.loads(document)} for seq, document in rows]
 
