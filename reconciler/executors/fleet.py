@@ -209,9 +209,9 @@ class ApplyElsewhere:
         from reconciler.workflow.run import Silent, apply_plans  # noqa: PLC0415
 
         if not self.with_outputs:  # which are read by the worker
-            settled = [survey for survey in surveys if _is_settled(survey)]
-            apply_plans(settled, project, Silent(), stop=stop, lost=lost, at_once=at_once, note=note)
-            surveys = [survey for survey in surveys if not _is_settled(survey)]
+            settled = {survey.target.name: survey for survey in surveys if _is_settled(survey)}
+            apply_plans([*settled.values()], project, Silent(), stop=stop, lost=lost, at_once=at_once, note=note)
+            surveys = [survey for survey in surveys if survey.target.name not in settled]
         by_name = {task.target.name: task for task in self.tasks}
         names = [survey.target.name for survey in surveys]
         tasks = [
